@@ -19,7 +19,9 @@ def cannot_write(path: Path, error: OSError) -> BadInput:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return BadInput("no permission to write here", str(path), "choose another folder with --out")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return BadInput("a file stands where a folder is needed", str(path), "choose another folder with --out")
+        return BadInput(
+            "a file stands where a folder is needed", str(path), "choose another folder with --out"
+        )
     return BadInput(f"cannot be written ({error.strerror})", str(path), "choose another folder with --out")
 
 

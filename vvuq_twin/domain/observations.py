@@ -46,7 +46,9 @@ class ObservationError:
             part = np.asarray(getattr(self, name), dtype=float)
             object.__setattr__(self, name, part.reshape(m, -1) if part.size else np.zeros((m, 0)))
         if not (np.isfinite(self.voxel).all() and (np.asarray(self.voxel) > 0).all()):
-            raise BadInput("the standard deviation of an observation is not positive and finite", "observation error")
+            raise BadInput(
+                "the standard deviation of an observation is not positive and finite", "observation error"
+            )
         if not np.isfinite(self.factor).all():
             raise BadInput("a correlated part of the error is not finite", "observation error")
 
@@ -155,5 +157,9 @@ def stack(scans: Sequence[Observations]) -> Observations:
     )
     ids = [i for s in kept for i in (s.ids if len(s.ids) == len(s.y) else list(s.ids) * len(s.y))]
     return Observations(
-        np.concatenate([s.y for s in kept]), error, np.concatenate([s.coords for s in kept]), ids, kept[-1].time
+        np.concatenate([s.y for s in kept]),
+        error,
+        np.concatenate([s.coords for s in kept]),
+        ids,
+        kept[-1].time,
     )

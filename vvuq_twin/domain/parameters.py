@@ -104,7 +104,9 @@ class LogitNormal:
         return self.low + (self.high - self.low) / (1.0 + xp.exp(-(self.location + self.scale * z)))
 
     def to_gaussian(self, value: Any) -> Any:
-        return (special.logit((np.asarray(value) - self.low) / (self.high - self.low)) - self.location) / self.scale
+        return (
+            special.logit((np.asarray(value) - self.low) / (self.high - self.low)) - self.location
+        ) / self.scale
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,9 @@ class ParameterSpace:
             try:
                 np.linalg.cholesky(self.correlation)
             except np.linalg.LinAlgError as error:
-                raise BadInput("the correlation of the parameters is not positive definite", "parameters") from error
+                raise BadInput(
+                    "the correlation of the parameters is not positive definite", "parameters"
+                ) from error
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -212,19 +216,25 @@ class ParameterSpace:
             return ParameterSpace(both)
         corr = np.eye(len(both))
         corr[: self.size, : self.size] = np.eye(self.size) if self.correlation is None else self.correlation
-        corr[self.size :, self.size :] = np.eye(other.size) if other.correlation is None else other.correlation
+        corr[self.size :, self.size :] = (
+            np.eye(other.size) if other.correlation is None else other.correlation
+        )
         return ParameterSpace(both, corr)
 
     def from_gaussian(self, z: Any, xp: Any = np) -> Any:
         """Values from whitened scores, shape (..., p) to (..., p); ``xp`` is numpy or jax.numpy."""
         if self.correlation is not None:
             z = z @ xp.asarray(np.linalg.cholesky(self.correlation).T)
-        return xp.stack([p.prior.from_gaussian(z[..., i], xp) for i, p in enumerate(self.parameters)], axis=-1)
+        return xp.stack(
+            [p.prior.from_gaussian(z[..., i], xp) for i, p in enumerate(self.parameters)], axis=-1
+        )
 
     def to_gaussian(self, theta: np.ndarray) -> np.ndarray:
         """Whitened scores of values, the inverse of :meth:`from_gaussian`."""
         theta = np.asarray(theta, dtype=float)
-        scores = np.stack([p.prior.to_gaussian(theta[..., i]) for i, p in enumerate(self.parameters)], axis=-1)
+        scores = np.stack(
+            [p.prior.to_gaussian(theta[..., i]) for i, p in enumerate(self.parameters)], axis=-1
+        )
         if self.correlation is None:
             return scores
         return np.linalg.solve(np.linalg.cholesky(self.correlation), scores[..., None])[..., 0]
@@ -338,7 +348,9 @@ def prior_from_spec(spec: Mapping[str, Any], where: str) -> Prior:
         "normal": Normal, "lognormal": LogNormal, "uniform": Uniform, "loguniform": LogUniform, "logitnormal": LogitNormal,
     }  # fmt: skip
     if len(spec) != 1:
-        raise BadInput("a prior names exactly one distribution", where, "for example lognormal: {median: 1, sd_log: 0.5}")
+        raise BadInput(
+            "a prior names exactly one distribution", where, "for example lognormal: {median: 1, sd_log: 0.5}"
+        )
     name, arguments = next(iter(spec.items()))
     if name not in kinds:
         raise BadInput(f"the distribution '{name}' is not known", where, near(name, kinds))

@@ -28,7 +28,11 @@ def convert(value: Any, unit: str, to: str, where: str = "") -> Any:
     """
     if unit == to:
         return value
-    return np.asarray(value) * factor(unit, to, where) if isinstance(value, np.ndarray) else value * factor(unit, to, where)
+    return (
+        np.asarray(value) * factor(unit, to, where)
+        if isinstance(value, np.ndarray)
+        else value * factor(unit, to, where)
+    )
 
 
 @cache
@@ -39,6 +43,8 @@ def factor(unit: str, to: str, where: str = "") -> float:
     try:
         return float(registry().Quantity(1.0, unit).to(to).magnitude)
     except pint.DimensionalityError as error:
-        raise BadInput(f"the unit '{unit}' cannot be converted to '{to}'", where, f"give it in a unit like '{to}'") from error
+        raise BadInput(
+            f"the unit '{unit}' cannot be converted to '{to}'", where, f"give it in a unit like '{to}'"
+        ) from error
     except Exception as error:  # pint raises many kinds for an unreadable unit
         raise BadInput(f"the unit '{unit}' is not known", where, f"give it in a unit like '{to}'") from error

@@ -1,0 +1,144 @@
+"""The commands. Thin: parse, call, show."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="vvuq-twin", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Digital twins of tumours: assimilate scans, forecast with error bars, and prove it.",
+)  # fmt: skip
+
+
+def _version(show: bool) -> None:
+    if show:
+        from .. import __version__
+
+        typer.echo(f"vvuq-twin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Digital twins of tumours: assimilate scans, forecast with error bars, and prove it."""
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="The study file (or the folder that holds study.yaml).")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/<study> by default.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Patient folder or table to run on.")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes; the numbers do not depend on it.")] = 2,
+    cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use.")] = None,
+    assimilate: Annotated[
+        int | None, typer.Option(help="Visits to assimilate; later ones are scored.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Run a study; an interrupted run of the same study goes on where it stopped."""
+    from ..study.workflow import Options, run_study
+    from .progress import bars
+
+    with bars(quiet) as progress:
+        folder = run_study(study, out, Options(data, workers, cluster, assimilate, progress))
+    if not quiet:
+        _headline(folder.path)
+    typer.echo(f"report: {folder.path / 'report.html'}")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Make the report again from what the run left."""
+    from ..study.workflow import write_report
+
+    typer.echo(f"report: {write_report(run)}")
+
+
+@app.command()
+def check(patient: Annotated[Path, typer.Argument(help="A patient folder.")]) -> None:
+    """Say in plain words whether a patient folder is usable, and what is wrong with it."""
+    from ..imaging.check import check_patient
+
+    findings = check_patient(patient)
+    for finding in findings:
+        typer.echo(f"{finding.level}: {finding.sentence}")
+    errors = sum(f.level == "error" for f in findings)
+    warnings = sum(f.level == "warning" for f in findings)
+    verdict = "usable" if not errors else "not usable"
+    typer.echo(f"{patient}: {verdict} ({errors} errors, {warnings} warnings)")
+    if errors:
+        raise typer.Exit(2)
+
+
+@app.command()
+def verify(
+    only: Annotated[str | None, typer.Option(help="Only the checks whose name contains this.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The checks that take seconds.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the evidence to this file as well.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Does the solver solve its equations? Runs the verification suite and prints its table."""
+    from ..verification import run_suite
+    from .progress import bars
+
+    with bars(quiet) as progress:
+        evidence = run_suite(
+            only=only, quick=quick, progress=lambda done, total: progress("verify", done, total)
+        )
+    if json is not None:
+        from dataclasses import asdict
+        from json import dumps
+
+        from ..domain.files import write_text
+
+        write_text(json, dumps([asdict(e) for e in evidence], indent=1, default=str) + "\n")
+    _verification_table(evidence)
+    failed = sum(e.status == "failed" for e in evidence)
+    typer.echo(f"{len(evidence) - failed} of {len(evidence)} checks passed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _verification_table(evidence: list[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("check", "claim", "expected", "observed", "verdict", show_lines=True)
+    for e in evidence:
+        observed = ", ".join(f"{k} {_short(v)}" for k, v in e.result.items())
+        table.add_row(e.id, e.claim, e.acceptance, observed, e.status)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_short(v) for v in value) + "]"
+    return str(value)
+
+
+def _headline(folder: Path) -> None:
+    """The first page's numbers as a table."""
+    from json import loads
+
+    from rich.console import Console
+    from rich.table import Table
+
+    path = folder / "summary.json"
+    if not path.exists():
+        return
+    table = Table("number", "of", "value", "interval", "unit")
+    for row in loads(path.read_text()):
+        interval = row["interval"]
+        band = f"{_short(interval[0])} to {_short(interval[1])}" if interval else ""
+        table.add_row(row["name"], row["of"], _short(row["value"]), band, row["unit"])
+    Console(width=None if sys.stdout.isatty() else 120).print(table)

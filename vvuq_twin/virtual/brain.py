@@ -83,7 +83,7 @@ def _on_lattice(grid: Grid, length: float, seed: int, name: str) -> np.ndarray:
     """A smooth random field drawn at 4 mm and interpolated to ``grid``."""
     step = 4.0
     extent = [n * h for n, h in zip(grid.shape, grid.spacing)]
-    coarse = Grid(tuple(int(round(e / step)) for e in extent), (step,) * 3)  # type: ignore[arg-type]
+    coarse = Grid(tuple(round(e / step) for e in extent), (step,) * 3)  # type: ignore[arg-type]
     field = smooth_noise(coarse, length, seed, "brain", name)
     at = [(np.arange(n) + 0.5) * h / step - 0.5 for n, h in zip(grid.shape, grid.spacing)]
     return ndimage.map_coordinates(field, np.meshgrid(*at, indexing="ij"), order=1, mode="nearest")

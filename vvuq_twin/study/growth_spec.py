@@ -1,0 +1,161 @@
+"""Settings of a growth study: scans over time of a tumour under treatment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from ..domain.errors import BadInput
+from ..domain.parameters import Parameter, ParameterSpace, Prior, prior_from_spec
+from ..domain.units import factor
+from .schema import Strict, StudySpec
+
+#: Units the model works in.
+MODEL_UNITS = {
+    "k": "1/day", "alpha_rt": "1/Gy", "alpha_drug": "1/day", "beta_drug": "1/day", "exposure_weight": "1",
+    "adc_min": "mm2/s", "alpha_beta": "Gy",
+}  # fmt: skip
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class UncertainSpec(Strict):
+    """One uncertain parameter of the study file."""
+
+    unit: str
+    prior: dict[str, dict[str, float]]
+    description: str = ""
+    source: str
+
+    @field_validator("prior")
+    @classmethod
+    def _known(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        try:
+            prior_from_spec(value, "prior")
+        except BadInput as error:
+            raise ValueError(f"{error.problem}{'; ' + error.mend if error.mend else ''}") from error
+        return value
+
+    def parameter(self, name: str) -> Parameter:
+        """The parameter, its prior in the unit the model works in."""
+        unit = "mm2/day" if name.startswith("D_") else MODEL_UNITS[name]
+        return Parameter(
+            name, unit, _scaled(self.prior, factor(self.unit, unit, name)), self.description, self.source
+        )
+
+
+def _scaled(spec: dict[str, dict[str, float]], by: float) -> Prior:
+    """The prior of ``by`` times the variable."""
+    if by == 1.0:
+        return prior_from_spec(spec, "prior")
+    name, arguments = next(iter(spec.items()))
+    keep = {"sd_log", "location", "scale"}
+    return prior_from_spec({name: {k: v if k in keep else v * by for k, v in arguments.items()}}, "prior")
+
+
+class VirtualSpec(Strict):
+    """The default patient, made here: its seed, the scanner's voxel size, and how much finer the truth is."""
+
+    seed: Annotated[int, Field(ge=0)]
+    spacing_mm: Positive
+    refine: Annotated[int, Field(ge=2)] = 2
+
+
+class ModelSpec(Strict):
+    """The twin's growth model."""
+
+    step_days: Positive = 1.0
+    detection: Annotated[float, Field(gt=0, lt=1)] = 0.16
+    initial_modes: Annotated[int, Field(ge=2)] = 12
+    initial_sd: Positive = 0.05
+    initial_length_mm: Positive = 8.0
+    tail_length_mm: Positive = 3.2
+    tail_sd_log: Positive = 0.35
+    noise_interval_days: Positive = 28.0
+    noise_sd: Annotated[float, Field(ge=0)] = 0.15
+    noise_correlation_days: Positive = 60.0
+
+
+class ReductionSpec(Strict):
+    """How the full order is reduced."""
+
+    training: Count = 24
+    modes: Count = 60
+    tolerance: Positive = 1e-2
+    validation: Count = 12
+
+
+class ObservationSpec(Strict):
+    """The three parts of the observation error (docs/imaging.md)."""
+
+    adc_water_mm2_per_s: Positive = 3.0e-3
+    organ: str = "brain"
+    margin_mm: Positive = 8.0
+    representation_sd: Positive = 0.05
+    representation_length_mm: Positive = 8.0
+    representation_modes: Count = 30
+
+
+class AssimilationSpec(Strict):
+    """The smoother."""
+
+    visits: Annotated[int, Field(ge=1)] = 4
+    members: Annotated[int, Field(ge=20)] = 200
+    steps: Count = 4
+    inflation: Annotated[float, Field(ge=1)] = 1.0
+
+
+class SensitivitySpec(Strict):
+    """Sobol indices and chaos expansion of the forecast quantities."""
+
+    samples: Count = 128
+    chaos_degree: Count = 2
+    chaos_samples: Count = 512
+
+
+class CalibrationSpec(Strict):
+    """NUTS on the shared parameters, with gradients through the reduced model."""
+
+    chains: Annotated[int, Field(ge=2)] = 2
+    tune: Count = 200
+    draws: Count = 500
+
+
+class GrowthSpec(StudySpec):
+    """A growth study."""
+
+    virtual: VirtualSpec | None = None
+    parameters: dict[str, UncertainSpec]
+    fixed: dict[str, float] = {}
+    model: ModelSpec = ModelSpec()
+    reduction: ReductionSpec = ReductionSpec()
+    observation: ObservationSpec = ObservationSpec()
+    assimilation: AssimilationSpec = AssimilationSpec()
+    sensitivity: SensitivitySpec | None = None
+    calibration: CalibrationSpec | None = None
+    batch: Count = 50
+
+    @field_validator("parameters")
+    @classmethod
+    def _named(cls, value: dict[str, UncertainSpec]) -> dict[str, UncertainSpec]:
+        from ..domain.errors import near
+
+        for name, spec in value.items():
+            if not name.startswith("D_") and name not in MODEL_UNITS:
+                raise ValueError(
+                    f"the growth model has no parameter '{name}'; {near(name, [*MODEL_UNITS, 'D_white'])}"
+                )
+            try:
+                spec.parameter(name)
+            except BadInput as error:
+                raise ValueError(str(error).rstrip(".")) from error
+        return value
+
+    def space(self) -> ParameterSpace:
+        """The physical parameters (the initial field's and the noise's scores are added by the twin)."""
+        return ParameterSpace(tuple(spec.parameter(name) for name, spec in self.parameters.items()))
+
+    def cohort_settings(self) -> dict[str, Any]:
+        """The settings as plain data, for a worker."""
+        return self.model_dump()

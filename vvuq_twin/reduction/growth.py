@@ -1,0 +1,238 @@
+"""The reduced growth model: a POD basis of the tumour's fields and the operators projected on it.
+
+Offline (see :mod:`~vvuq_twin.reduction.training`) full-order runs give snapshots, snapshots a basis,
+the basis the operators; online a member is a vector of a few dozen coefficients.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..physics.faces import harmonic
+from .backend import jnp
+from .case import GrowthCase
+from .galerkin import GrowthOperators, padded, project, rotate_to_exposure
+from .pod import pod
+from .propagate import GrowthInputs, drug_integrals, propagate
+
+_BLOCK = 16384
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Compressed snapshots of a batch of runs: rows scaled by singular values, on their support.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (n_rows,)
+        Active voxels where any snapshot is not negligible.
+    values : ndarray, shape (k, n_rows)
+    members : int
+        Runs they come from.
+    largest : float
+        Largest Euclidean norm of a snapshot.
+    """
+
+    rows: np.ndarray
+    values: np.ndarray
+    members: int
+    largest: float
+
+
+@dataclass(frozen=True)
+class ReducedGrowth:
+    """A reduced growth model of one patient.
+
+    Parameters
+    ----------
+    rank : int
+        Basis vectors; arrays are padded with zeros to ``size`` so that patients share compiled code.
+    rows : ndarray of int, shape (n_rows,)
+        Active voxels on which the basis lives; elsewhere the field is zero.
+    vectors : ndarray, shape (n_rows, size)
+        Orthonormal columns (the last ``size - rank`` are zero).
+    operators : GrowthOperators
+    limit : float
+        Norm of the coefficients beyond which a member has left the trained range.
+    substeps : int
+        Runge-Kutta steps per step of the timeline.
+    size_full : int
+        Active voxels n.
+    singular_values : ndarray
+        Of the snapshots.
+    fingerprint : str
+        Hash of what it was built from.
+    errors : dict
+        Measured and calibrated errors (:class:`~vvuq_twin.reduction.training.Validation`), as plain numbers.
+    """
+
+    rank: int
+    rows: np.ndarray
+    vectors: np.ndarray
+    operators: GrowthOperators
+    limit: float
+    substeps: int
+    size_full: int
+    singular_values: np.ndarray
+    fingerprint: str = ""
+    errors: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Padded number of coefficients."""
+        return int(self.vectors.shape[1])
+
+    def project(self, fields: np.ndarray) -> np.ndarray:
+        """Coefficients (N, size) of fields (N, n), orthogonally projected."""
+        return np.asarray(fields)[:, self.rows] @ self.vectors
+
+    def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
+        """Fields (N, n) of coefficients (N, size); for many members use :meth:`blocks`."""
+        out = np.zeros((len(coefficients), self.size_full))
+        out[:, self.rows] = coefficients @ self.vectors.T
+        return out
+
+    def blocks(
+        self, coefficients: np.ndarray, block: int = _BLOCK
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Fields in blocks of voxels: pairs of active-voxel numbers (b,) and values (N, b)."""
+        for start in range(0, len(self.rows), block):
+            part = slice(start, start + block)
+            yield self.rows[part], coefficients @ self.vectors[part].T
+
+    def initial(self, case: GrowthCase, scores: Any, xp: Any = np) -> Any:
+        """Coefficients (N, size) of the clipped initial fields; differentiable with ``xp=jnp``."""
+        raw = xp.asarray(case.mean[self.rows]) + scores @ xp.asarray(case.modes[:, self.rows])
+        return xp.clip(raw, 0.0, 1.0) @ xp.asarray(self.vectors)
+
+    def inputs(
+        self, case: GrowthCase, theta: Any, xp: Any = np, amplitude: Any = None
+    ) -> tuple[Any, GrowthInputs, Any]:
+        """Initial coefficients (N, size), what drives the members, and the drug's amplitude at the end (N,)."""
+        values = case.values(theta, xp)
+        level = xp.zeros(theta.shape[0]) if amplitude is None else amplitude
+        first, second, final = drug_integrals(
+            values.alpha_drug, values.beta_drug, case.timeline.dt, case.timeline.drug_jump, level
+        )
+        driven = GrowthInputs(
+            harmonic(values.diffusivity, case.faces.groups, xp),
+            values.growth,
+            first,
+            second,
+            values.exposure_weight,
+            case.log_survival(values),
+        )
+        return self.initial(case, values.initial, xp), driven, final
+
+    def every_step(self, case: GrowthCase, theta: Any, xp: Any = np) -> tuple[Any, Any, Any]:
+        """Coefficients at the end of every padded step (S, N, size), at the start (N, size), and the status (N,)."""
+        a0, driven, _ = self.inputs(case, theta, xp)
+        states, _, status = propagate(self.operators, a0, driven, case.timeline.dt, self.limit, self.substeps)
+        return states, a0, status
+
+    def run(self, case: GrowthCase, theta: Any, xp: Any = np) -> tuple[Any, Any]:
+        """Coefficients at the visits and the status.
+
+        Parameters
+        ----------
+        case : GrowthCase
+            Its timeline may differ from the training's.
+        theta : array, shape (N, p)
+        xp : numpy or jax.numpy
+            ``jax.numpy`` inside a traced function.
+
+        Returns
+        -------
+        coefficients : array, shape (N, V, size)
+        status : array of int, shape (N,)
+            A code of :data:`~vvuq_twin.reduction.propagate.STATUS`.
+        """
+        states, a0, status = self.every_step(case, theta, xp)
+        out = jnp.transpose(at_visits(case, states, a0), (1, 0, 2))
+        return (np.asarray(out), np.asarray(status)) if xp is np else (out, status)
+
+
+def at_visits(case: GrowthCase, states: Any, a0: Any) -> Any:
+    """The states (V, N, ...) at the visits, from those after every step (S, N, ...) and the initial one."""
+    steps = np.zeros(len(case.timeline.visits), dtype=int)
+    for s, v in enumerate(case.timeline.visit):
+        if v >= 0:
+            steps[v] = s
+    out = states[steps]
+    if case.timeline.initial_visit >= 0:
+        out = out.at[case.timeline.initial_visit].set(a0)
+    return out
+
+
+def fingerprint(case: GrowthCase, *more: Any) -> str:
+    """Hash of what a reduced model depends on: domain, tissues, initial field, exposure, prior and settings.
+
+    The schedule is left out: the operators do not depend on it (the validated error does, and says so).
+    """
+    digest = hashlib.sha256()
+    arrays = [case.faces.mask, case.faces.label, case.mean, case.modes]
+    arrays += [] if case.exposure is None else [case.exposure]
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    plain = (case.faces.grid, case.faces.names, case.space.parameters, sorted(case.fixed.items()), case.noise)
+    digest.update(repr((plain, case.n_detect, more)).encode())
+    if case.space.correlation is not None:
+        digest.update(np.ascontiguousarray(case.space.correlation).tobytes())
+    return digest.hexdigest()
+
+
+def build(
+    case: GrowthCase,
+    snapshots: list[Snapshots],
+    tolerance: float = 2e-4,
+    max_rank: int = 80,
+    stiffest: float = 0.0,
+) -> ReducedGrowth:
+    """Basis and operators from the snapshots of all batches.
+
+    Parameters
+    ----------
+    case : GrowthCase
+    snapshots : list of Snapshots
+        In a fixed order, whatever order the batches finished in.
+    tolerance : float
+        Relative energy of the (normalised) snapshots that the basis may leave out.
+    max_rank : int
+    stiffest : float
+        Largest conductance (mm2/day) for which the time steps must stay stable; the training's
+        largest if smaller.
+
+    Returns
+    -------
+    ReducedGrowth
+        Without errors: :func:`~vvuq_twin.reduction.training.validate` measures them.
+    """
+    rows = np.unique(np.concatenate([s.rows for s in snapshots]))
+    values = np.zeros((sum(len(s.values) for s in snapshots), len(rows)))
+    at = 0
+    for s in snapshots:
+        values[at : at + len(s.values), np.searchsorted(rows, s.rows)] = s.values
+        at += len(s.values)
+    basis = pod(values, tolerance, max_rank)
+    exposure = None if case.exposure is None else case.exposure[rows]
+    vectors, omega = rotate_to_exposure(basis.vectors, exposure)
+    operators = project(vectors, case.faces.sparse_terms(), rows, omega)
+    wide = np.zeros((len(rows), padded(basis.rank)))
+    wide[:, : basis.rank] = vectors
+    speed = float(operators.spectral.sum()) * stiffest * float(case.timeline.dt.max())
+    return ReducedGrowth(
+        rank=basis.rank,
+        rows=rows,
+        vectors=wide,
+        operators=operators,
+        limit=3.0 * max(s.largest for s in snapshots),
+        substeps=max(1, int(np.ceil(speed / 2.5))),
+        size_full=case.faces.n,
+        singular_values=basis.singular_values,
+        fingerprint=fingerprint(case, tolerance, max_rank),
+    )

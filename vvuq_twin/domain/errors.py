@@ -36,7 +36,9 @@ class BadInput(TwinError):
         self.where = where
         self.mend = mend
         text = f"{where}: {problem}" if where else problem
-        super().__init__(f"{text}; {mend}." if mend else f"{text}.")
+        super().__init__(
+            f"{text}; {mend.rstrip('.')}{'' if mend.endswith('?') else '.'}" if mend else f"{text}."
+        )
 
     def __reduce__(self) -> tuple[type[BadInput], tuple[str, str, str]]:
         return type(self), (self.problem, self.where, self.mend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,12 @@ def registry() -> Any:
     """The package's pint registry (with mmHg, Bq, Gy, molar; built once, on first use)."""
     import pint
 
-    return pint.UnitRegistry(cache_folder=None)
+    return pint.UnitRegistry(cache_folder=None, preprocessors=[_powers])
+
+
+def _powers(text: str) -> str:
+    """Powers as they are written in scanner and laboratory files: ``mm2/s``, ``um^2/ms``, ``min-1``."""
+    return re.sub(r"(?<![A-Za-z0-9_])([A-Za-zµμ]+)(-?[1-4])(?![A-Za-z0-9.])", r"\1**\2", text)
 
 
 def convert(value: Any, unit: str, to: str, where: str = "") -> Any:
@@ -41,7 +47,10 @@ def factor(unit: str, to: str, where: str = "") -> float:
     import pint
 
     try:
-        return float(registry().Quantity(1.0, unit).to(to).magnitude)
+        one = registry().Quantity(registry().parse_expression(unit))  # "1e-6 mm2/s" has a number in it
+        if registry().Quantity(0.0, one.units).to(to).magnitude != 0.0:
+            raise ValueError("a scale with an offset has no factor")
+        return float(one.to(to).magnitude)
     except pint.DimensionalityError as error:
         raise BadInput(
             f"the unit '{unit}' cannot be converted to '{to}'", where, f"give it in a unit like '{to}'"

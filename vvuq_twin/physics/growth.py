@@ -1,0 +1,356 @@
+"""Tumour growth with chemoradiation, full order: many members through one timeline.
+
+    dN/dt = div(D grad N) + k(t) N (1 - N) - alpha_drug w_g(x) A(t) N,     no flux at the mask's edge
+    N+    = N- exp(-alpha_rt d (1 + d / alpha_beta))                       at each fraction of d Gy
+
+with N cellularity as a fraction of the carrying capacity, A(t) the sum of the doses given, each decayed
+by exp(-beta (t - t_dose)), and w_g = 1 + exposure_weight (w - 1). Each step is a symmetric (Strang)
+splitting: half kill, half reaction, diffusion, half reaction, half kill. The logistic reaction is exact,
+the kill integrates A(t) exactly over the step, diffusion is explicit and of second order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..domain.errors import BadInput
+from . import kernels
+from .faces import Faces
+from .timeline import Timeline
+
+#: Status of a member.
+OK, NOT_FINITE, BAD_PARAMETER = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class GrowthParameters:
+    """Parameters of N members.
+
+    Parameters
+    ----------
+    diffusivity : ndarray, shape (N, L)
+        mm2/day per tissue, in the order of ``Faces.names``.
+    rate : ndarray, shape (N,) or (N, S)
+        Proliferation rate k, 1/day; constant, or one value per step of the timeline.
+    drug_kill : ndarray, shape (N,)
+        alpha_drug, 1/day per unit amount of drug.
+    drug_decay : ndarray, shape (N,)
+        beta, 1/day.
+    exposure_weight : ndarray, shape (N,)
+        0: the drug kills alike everywhere; 1: in proportion to the exposure map.
+    radiosensitivity : ndarray, shape (N,)
+        alpha_rt, 1/Gy.
+    alpha_beta : ndarray, shape (N,)
+        Ratio alpha/beta of the linear-quadratic model, Gy.
+    """
+
+    diffusivity: np.ndarray
+    rate: np.ndarray
+    drug_kill: np.ndarray
+    drug_decay: np.ndarray
+    exposure_weight: np.ndarray
+    radiosensitivity: np.ndarray
+    alpha_beta: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        diffusivity: np.ndarray,
+        rate: np.ndarray,
+        drug_kill: np.ndarray | float = 0.0,
+        drug_decay: np.ndarray | float = 1.0,
+        exposure_weight: np.ndarray | float = 0.0,
+        radiosensitivity: np.ndarray | float = 0.0,
+        alpha_beta: np.ndarray | float = 10.0,
+    ) -> GrowthParameters:
+        """Broadcast numbers to all members; ``diffusivity`` (N, L) or (L,) sets their number."""
+        d = np.atleast_2d(np.asarray(diffusivity, dtype=float))
+        k = np.asarray(rate, dtype=float)
+        n = max(len(d), len(k) if k.ndim else 1)
+        d = np.broadcast_to(d, (n, d.shape[1]))
+        k = np.broadcast_to(k, (n,)) if k.ndim < 2 else np.broadcast_to(k, (n, k.shape[1]))
+        rest = [
+            np.broadcast_to(np.asarray(x, dtype=float), (n,))
+            for x in (drug_kill, drug_decay, exposure_weight, radiosensitivity, alpha_beta)
+        ]
+        return cls(d, k, *rest)
+
+
+@dataclass(frozen=True)
+class Heterogeneity:
+    """What a tumour may have that the twin does not know: maps and another growth law.
+
+    Parameters
+    ----------
+    growth : ndarray, shape (n,), optional
+        Factor on the proliferation rate.
+    radiosensitivity : ndarray, shape (n,), optional
+        Factor on the effect of every fraction.
+    exponent : float
+        nu of the generalised logistic law ``dN/dt = (k / nu) N (1 - N^nu)``; 1 is logistic.
+    """
+
+    growth: np.ndarray | None = None
+    radiosensitivity: np.ndarray | None = None
+    exponent: float = 1.0
+
+
+def parameters_from(values: Mapping[str, np.ndarray], faces: Faces) -> GrowthParameters:
+    """Parameters by name: ``D_<label>``, ``k``, ``alpha_drug``, ``beta_drug``, ``exposure_weight``,
+    ``alpha_rt``, ``alpha_beta``; those left out take the defaults of :meth:`GrowthParameters.of`.
+
+    Raises
+    ------
+    BadInput
+        If the growth rate or the diffusivity of a tissue is missing.
+    """
+    for name in ["k", *(f"D_{label}" for label in faces.names)]:
+        if name not in values:
+            raise BadInput(
+                f"the parameter '{name}' is missing", "growth parameters", "give it a prior in the study"
+            )
+    d = np.stack([np.atleast_1d(values[f"D_{label}"]) for label in faces.names], axis=-1)
+    names = {
+        "alpha_drug": "drug_kill",
+        "beta_drug": "drug_decay",
+        "exposure_weight": "exposure_weight",
+        "alpha_rt": "radiosensitivity",
+        "alpha_beta": "alpha_beta",
+    }
+    return GrowthParameters.of(d, values["k"], **{names[k]: v for k, v in values.items() if k in names})
+
+
+def advance(
+    faces: Faces,
+    initial: np.ndarray,
+    parameters: GrowthParameters,
+    timeline: Timeline,
+    exposure: np.ndarray | None = None,
+    heterogeneity: Heterogeneity | None = None,
+    every_step: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run members from ``timeline.t0`` through all visits.
+
+    Parameters
+    ----------
+    faces : Faces
+    initial : ndarray, shape (N, n) or (n,)
+        Cellularity fraction at t0 in the active cells.
+    parameters : GrowthParameters
+        Of N members.
+    timeline : Timeline
+    exposure : ndarray, shape (n,), optional
+        Local over mean exposure to the drug, w(x); 1 everywhere if absent.
+    heterogeneity : Heterogeneity, optional
+    every_step : bool
+        Return the state at the end of every used step (before its events) instead of at the visits.
+
+    Returns
+    -------
+    states : ndarray, shape (N, V, n)
+        The state at each visit, finite also where a member failed (its last finite state is held).
+    status : ndarray of int, shape (N,)
+        0 good, 1 the state became non-finite, 2 a parameter or the initial state is unusable.
+
+    Raises
+    ------
+    BadInput
+        If the shapes of the arguments do not fit together.
+    """
+    het = heterogeneity or Heterogeneity()
+    start = np.atleast_2d(np.asarray(initial, dtype=float))
+    members, steps = len(parameters.diffusivity), timeline.steps
+    if start.shape not in {(1, faces.n), (members, faces.n)}:
+        raise BadInput(
+            f"the initial state has shape {start.shape}, not ({members}, {faces.n})", "growth model"
+        )
+    if parameters.diffusivity.shape[1] != len(faces.names):
+        raise BadInput("there is not one diffusivity per tissue", "growth model")
+    rate = parameters.rate if parameters.rate.ndim == 2 else parameters.rate[:, None]
+    rate = np.broadcast_to(rate, (members, steps))
+    columns = np.column_stack(
+        [
+            parameters.drug_kill,
+            parameters.drug_decay,
+            parameters.exposure_weight,
+            parameters.radiosensitivity,
+            parameters.alpha_beta,
+        ]
+    )
+    good = np.isfinite(rate).all(axis=1) & np.isfinite(columns).all(axis=1)
+    good &= np.isfinite(parameters.diffusivity).all(axis=1) & (parameters.diffusivity >= 0).all(axis=1)
+    good &= (columns[:, 1] > 0) & (columns[:, 4] > 0)
+    good &= np.isfinite(start).all(axis=1)
+    conductance = faces.conductance(np.where(good[:, None], parameters.diffusivity, 0.0))
+
+    growth = np.ones(faces.n) if het.growth is None and het.exponent != 1.0 else het.growth
+    maps = [_boxed(faces, m) for m in (exposure, growth, het.radiosensitivity)]
+    record = np.arange(timeline.used) if every_step else timeline.visit[: timeline.used]
+    rows_out = timeline.used if every_step else len(timeline.visits)
+    states = np.empty((members, rows_out, faces.n))
+    status = np.zeros(members, dtype=np.int64)
+    inverse = tuple(1.0 / h**2 for h in faces.grid.spacing)
+    uniform = (exposure is None, growth is None, het.radiosensitivity is None)
+    for i in range(members):
+        first = start[i if len(start) > 1 else 0]
+        if not good[i]:
+            states[i] = np.nan_to_num(first, posinf=0.0, neginf=0.0)
+            status[i] = BAD_PARAMETER
+            continue
+        if timeline.initial_visit >= 0 and not every_step:
+            states[i, timeline.initial_visit] = first
+        status[i] = _member(
+            first, faces.place, faces.rows, faces.face_group, inverse, conductance[i],
+            timeline.dt[: timeline.used], timeline.drug_jump, timeline.dose, timeline.dose_sq, record,
+            rate[i], columns[i], maps[0], maps[1], maps[2], uniform, float(het.exponent), states[i],
+        )  # fmt: skip
+    return states, status
+
+
+def _boxed(faces: Faces, values: np.ndarray | None) -> np.ndarray:
+    """A map on the box, or a single dummy cell where there is none."""
+    if values is None:
+        return np.ones((1, 1, 1))
+    if np.shape(values) != (faces.n,):
+        raise BadInput(f"a map has shape {np.shape(values)}, not ({faces.n},)", "growth model")
+    if not np.isfinite(values).all():
+        raise BadInput("a map has non-finite values", "growth model")
+    box = np.zeros(faces.box)
+    box.ravel()[faces.place] = values
+    return box
+
+
+@kernels._compile
+def _local(
+    u: np.ndarray,
+    rows: np.ndarray,
+    doses: float,
+    amount: float,
+    kill_first: bool,
+    weight: float,
+    exposure: np.ndarray,
+    factor: np.ndarray,
+    uniform: tuple[bool, bool, bool],
+    exponent: float,
+    scratch: np.ndarray,
+) -> None:
+    """Half a step of kill by ``doses`` (alpha times the integral of A) and growth by ``amount``."""
+    if uniform[1] and (uniform[0] or doses == 0.0):
+        s, e = np.exp(-doses), np.exp(amount)
+        kernels.moebius(u, rows, s * e, (s if kill_first else 1.0) * (e - 1.0))
+        return
+    if kill_first and doses != 0.0:
+        _drug(u, rows, doses, weight, exposure, uniform, scratch)
+    if uniform[1]:
+        e = np.exp(amount)
+        kernels.moebius(u, rows, e, e - 1.0)
+    else:
+        kernels.grow(u, rows, amount, factor, exponent)
+    if not kill_first and doses != 0.0:
+        _drug(u, rows, doses, weight, exposure, uniform, scratch)
+
+
+@kernels._compile
+def _drug(
+    u: np.ndarray,
+    rows: np.ndarray,
+    doses: float,
+    weight: float,
+    exposure: np.ndarray,
+    uniform: tuple[bool, bool, bool],
+    scratch: np.ndarray,
+) -> None:
+    """Kill by the drug: uniform, or weighted by the exposure map."""
+    if uniform[0]:
+        kernels.moebius(u, rows, np.exp(-doses), 0.0)
+        return
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        c, w = u[i, j, a:b], exposure[i, j, a:b]
+        for k in range(c.size):
+            c[k] *= np.exp(-doses * (1.0 + weight * (w[k] - 1.0)))
+
+
+@kernels._compile
+def _member(
+    first: np.ndarray,
+    place: np.ndarray,
+    rows: np.ndarray,
+    groups: tuple[np.ndarray, np.ndarray, np.ndarray],
+    inverse: tuple[float, float, float],
+    conductance: np.ndarray,
+    dt: np.ndarray,
+    jump: np.ndarray,
+    dose: np.ndarray,
+    dose_sq: np.ndarray,
+    record: np.ndarray,
+    rate: np.ndarray,
+    columns: np.ndarray,
+    exposure: np.ndarray,
+    factor: np.ndarray,
+    sensitivity: np.ndarray,
+    uniform: tuple[bool, bool, bool],
+    exponent: float,
+    states: np.ndarray,
+) -> int:
+    """All steps of one member."""
+    shape = groups[0].shape
+    u = np.zeros(shape)
+    flat = u.ravel()
+    for c in range(place.size):
+        flat[place[c]] = first[c]
+    g0, g1, g2 = np.empty(shape), np.empty(shape), np.empty(shape)
+    kernels.face_values(groups[0], conductance, inverse[0], g0)
+    kernels.face_values(groups[1], conductance, inverse[1], g1)
+    kernels.face_values(groups[2], conductance, inverse[2], g2)
+    bound = kernels.spectral_bound(g0, g1, g2, rows)
+    longest = 0.0
+    for s in range(dt.size):
+        longest = max(longest, dt[s])
+    work = np.zeros((1 if kernels.stages(longest, bound) == 2 else 4, shape[0], shape[1], shape[2]))
+    tmp = np.zeros(shape[2])
+    alpha_drug, beta, weight = columns[0], columns[1], columns[2]
+    alpha_rt, alpha_beta = columns[3], columns[4]
+    amplitude = 0.0
+    for s in range(dt.size):
+        if dt[s] > 0.0:
+            half = np.exp(-0.5 * beta * dt[s])
+            one = alpha_drug * amplitude * (1.0 - half) / beta
+            amount = 0.5 * rate[s] * dt[s]
+            _local(u, rows, one, amount, True, weight, exposure, factor, uniform, exponent, tmp)
+            kernels.diffuse(u, g0, g1, g2, rows, dt[s], bound, work, tmp)
+            _local(u, rows, one * half, amount, False, weight, exposure, factor, uniform, exponent, tmp)
+            amplitude *= half * half
+        if record[s] >= 0:
+            out = states[record[s]]
+            sound = True
+            for c in range(place.size):
+                out[c] = flat[place[c]]
+                if not np.isfinite(out[c]):
+                    sound = False
+            if not sound:
+                _hold(states, record, s, first)
+                return 1
+        if dose[s] > 0.0:
+            effect = alpha_rt * (dose[s] + dose_sq[s] / alpha_beta)
+            if uniform[2]:
+                kernels.moebius(u, rows, np.exp(-effect), 0.0)
+            else:
+                kernels.kill(u, rows, effect, sensitivity)
+        amplitude += jump[s]
+    return 0
+
+
+@kernels._compile
+def _hold(states: np.ndarray, record: np.ndarray, failed: int, first: np.ndarray) -> None:
+    """Fill the visits from step ``failed`` on with the last one recorded before it."""
+    last = -1
+    for s in range(failed):
+        if record[s] >= 0:
+            last = record[s]
+    for s in range(failed, record.size):
+        if record[s] >= 0:
+            states[record[s]] = first if last < 0 else states[last]

@@ -1,0 +1,203 @@
+"""Compiled kernels on the bounding box: diffusion steps, logistic reaction, kill. One member at a time.
+
+Arrays have the box shape of :class:`~vvuq_twin.physics.faces.Faces` (one closed cell on every side) and
+hold zero outside the mask. ``g0, g1, g2`` are the face conductances over squared spacing (1/time) of the
+face below each cell, zero where closed. ``rows`` lists the box's rows with active cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from numba import njit
+
+#: No NaN assumptions and no reassociation: the kernels must see non-finite values.
+_compile = cast(
+    Callable[[Callable[..., Any]], Callable[..., Any]],
+    njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}),
+)
+
+Array = np.ndarray
+
+
+@_compile
+def face_values(group: Array, conductance: Array, scale: float, out: Array) -> None:
+    """``out = scale * conductance[group - 1]``, zero where the group is 0."""
+    flat, g = out.ravel(), group.ravel()
+    for i in range(flat.size):
+        flat[i] = 0.0 if g[i] == 0 else scale * conductance[g[i] - 1]
+
+
+@_compile
+def _row_divergence(
+    u: Array, g0: Array, g1: Array, g2: Array, i: int, j: int, a: int, b: int, out: Array
+) -> None:
+    """div(D grad u) of the cells a..b-1 of row (i, j) into out[:b-a].
+
+    Rows are cut to views that start at 0 and each loop touches few arrays: so the compiler vectorises.
+    """
+    c = u[i, j, a:b]
+    low, high, gl, gh = u[i - 1, j, a:b], u[i + 1, j, a:b], g0[i, j, a:b], g0[i + 1, j, a:b]
+    for k in range(c.size):
+        out[k] = gh[k] * (high[k] - c[k]) - gl[k] * (c[k] - low[k])
+    low, high, gl, gh = u[i, j - 1, a:b], u[i, j + 1, a:b], g1[i, j, a:b], g1[i, j + 1, a:b]
+    for k in range(c.size):
+        out[k] += gh[k] * (high[k] - c[k]) - gl[k] * (c[k] - low[k])
+    low, high, gl, gh = u[i, j, a - 1 : b - 1], u[i, j, a + 1 : b + 1], g2[i, j, a:b], g2[i, j, a + 1 : b + 1]
+    for k in range(c.size):
+        out[k] += gh[k] * (high[k] - c[k]) - gl[k] * (c[k] - low[k])
+
+
+@_compile
+def divergence(u: Array, g0: Array, g1: Array, g2: Array, rows: Array, out: Array) -> None:
+    """``out = div(D grad u)`` on the active rows."""
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        _row_divergence(u, g0, g1, g2, i, j, a, b, out[i, j, a:b])
+
+
+@_compile
+def spectral_bound(g0: Array, g1: Array, g2: Array, rows: Array) -> float:
+    """Gershgorin bound on the spectral radius of the diffusion operator, 1/time."""
+    most = 0.0
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        for k in range(a, b):
+            total = (
+                g0[i, j, k] + g0[i + 1, j, k] + g1[i, j, k] + g1[i, j + 1, k] + g2[i, j, k] + g2[i, j, k + 1]
+            )
+            if total > most:
+                most = total
+    return 2.0 * most
+
+
+@_compile
+def stages(dt: float, bound: float) -> int:
+    """Stages of a Runge-Kutta-Legendre step of length ``dt``; 2 within the explicit limit, else odd."""
+    if dt * bound <= 2.0:
+        return 2
+    s = math.ceil(0.5 * (-1.0 + math.sqrt(9.0 + 8.0 * dt * bound)))
+    return s + 1 if s % 2 == 0 else s
+
+
+@_compile
+def heun(u: Array, g0: Array, g1: Array, g2: Array, rows: Array, dt: float, first: Array, tmp: Array) -> None:
+    """``u <- (I + dt A + dt^2 A^2 / 2) u``, two strong-stability-preserving Euler stages."""
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        _row_divergence(u, g0, g1, g2, i, j, a, b, tmp)
+        c, f = u[i, j, a:b], first[i, j, a:b]
+        for k in range(c.size):
+            f[k] = c[k] + dt * tmp[k]
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        _row_divergence(first, g0, g1, g2, i, j, a, b, tmp)
+        c, f = u[i, j, a:b], first[i, j, a:b]
+        for k in range(c.size):
+            c[k] = 0.5 * (c[k] + (f[k] + dt * tmp[k]))
+
+
+@_compile
+def _b(j: int) -> float:
+    """Legendre coefficient of the RKL2 scheme."""
+    return 1.0 / 3.0 if j < 2 else (j * j + j - 2.0) / (2.0 * j * (j + 1.0))
+
+
+@_compile
+def legendre(
+    u: Array, g0: Array, g1: Array, g2: Array, rows: Array, dt: float, s: int, work: Array, tmp: Array
+) -> None:
+    """RKL2 super-time-stepping with ``s`` stages (Meyer, Balsara & Aslam 2014, JCP 257, eq. 16-17).
+
+    Second order, stable for ``dt <= (s^2 + s - 2) / (2 * spectral bound)``.
+    ``work`` is four boxes: dt A u, and three successive stages.
+    """
+    slope = work[0]
+    w1 = 4.0 / (s * s + s - 2.0)
+    one = _b(1) * w1
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        _row_divergence(u, g0, g1, g2, i, j, a, b, tmp)
+        c, s0, o, l = u[i, j, a:b], slope[i, j, a:b], work[1, i, j, a:b], work[2, i, j, a:b]
+        for k in range(c.size):
+            s0[k] = dt * tmp[k]
+            o[k] = c[k]
+            l[k] = c[k] + one * s0[k]
+    older, last, new = 1, 2, 3
+    for stage in range(2, s + 1):
+        mu = (2.0 * stage - 1.0) / stage * _b(stage) / _b(stage - 1)
+        nu = -(stage - 1.0) / stage * _b(stage) / _b(stage - 2)
+        step = mu * w1
+        gamma = -(1.0 - _b(stage - 1)) * step
+        rest = 1.0 - mu - nu
+        for r in range(rows.shape[0]):
+            i, j, a, b = rows[r]
+            _row_divergence(work[last], g0, g1, g2, i, j, a, b, tmp)
+            c, s0 = u[i, j, a:b], slope[i, j, a:b]
+            o, l, n = work[older, i, j, a:b], work[last, i, j, a:b], work[new, i, j, a:b]
+            for k in range(c.size):
+                n[k] = rest * c[k] + mu * l[k] + gamma * s0[k]
+            for k in range(c.size):
+                n[k] += nu * o[k] + step * dt * tmp[k]
+        older, last, new = last, new, older
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        c, l = u[i, j, a:b], work[last, i, j, a:b]
+        for k in range(c.size):
+            c[k] = l[k]
+
+
+@_compile
+def diffuse(
+    u: Array, g0: Array, g1: Array, g2: Array, rows: Array, dt: float, bound: float, work: Array, tmp: Array
+) -> None:
+    """One diffusion step of length ``dt``: :func:`heun` where it is stable, :func:`legendre` beyond."""
+    if dt <= 0.0 or bound <= 0.0:
+        return
+    s = stages(dt, bound)
+    if s == 2:
+        heun(u, g0, g1, g2, rows, dt, work[0], tmp)
+    else:
+        legendre(u, g0, g1, g2, rows, dt, s, work, tmp)
+
+
+@_compile
+def moebius(u: Array, rows: Array, p: float, q: float) -> None:
+    """``u <- p u / (1 + q u)``: any sequence of logistic growth and uniform kill is of this form."""
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        c = u[i, j, a:b]
+        for k in range(c.size):
+            c[k] = p * c[k] / (1.0 + q * c[k])
+
+
+@_compile
+def kill(u: Array, rows: Array, strength: float, weight: Array) -> None:
+    """``u <- u exp(-strength * weight)``."""
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        c, w = u[i, j, a:b], weight[i, j, a:b]
+        for k in range(c.size):
+            c[k] *= math.exp(-strength * w[k])
+
+
+@_compile
+def grow(u: Array, rows: Array, amount: float, factor: Array, exponent: float) -> None:
+    """Exact generalised logistic growth, ``du/dt = (k f / nu) u (1 - u^nu)`` over ``amount = k dt``.
+
+    ``u^nu`` obeys the plain logistic equation (Richards 1959); ``factor`` is the map f, ``exponent`` nu.
+    """
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        c, f = u[i, j, a:b], factor[i, j, a:b]
+        for k in range(c.size):
+            if c[k] > 0.0:
+                e = math.exp(amount * f[k])
+                if exponent == 1.0:
+                    c[k] = c[k] * e / (1.0 + c[k] * (e - 1.0))
+                else:
+                    m = c[k] ** exponent
+                    c[k] = (m * e / (1.0 + m * (e - 1.0))) ** (1.0 / exponent)

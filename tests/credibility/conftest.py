@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ EVIDENCE = (
     ),
     Evidence("model.form", "model_form", "A mechanism missing from the twin costs less than the stated error",
              "truth inside 90 % intervals at all visits", {"inside": 2, "of": 3}, "failed"),
-    Evidence("inputs.sobol", "model_inputs", "Inputs are ranked by their share of variance",
+    Evidence("sensitivity.sobol", "model_inputs", "Inputs are ranked by their share of variance",
              "bootstrap interval of every first-order index below 0.1", {"widest": 0.061}, "passed"),
     Evidence("output.coverage", "output_comparison", "90 % intervals cover 90 % of virtual patients",
              "99 % binomial interval over patients includes 0.9", {}, "planned"),
@@ -99,15 +100,17 @@ def write_run(path: Path) -> RunFolder:
     )  # fmt: skip
     run.table(
         "sobol", [("Parameter", ""), ("First order", "1"), ("Total", "1"), ("Evidence", "")],
-        [["k", 0.61, 0.66, "inputs.sobol"], ["alpha_rt", 0.2, None, ""], ["D_white", float("nan"), 0.11, ""]],
+        [["k", 0.61, 0.66, "sensitivity.sobol"],
+         ["alpha_rt", 0.2, None, ""], ["D_white", float("nan"), 0.11, ""]],
         title="Sobol indices of total cellularity", caption="512 base samples.", section="sensitivity",
     )  # fmt: skip
     run.table(
-        "cycles", [("Visit", ""), ("Spread", "1"), ("RMSE", "1")], [[i, 0.1 / i, 0.11 / i] for i in (1, 2, 3)],
+        "cycles", [("Visit", ""), ("Spread", "1"), ("RMSE", "1")],
+        [[i, 0.1 / i, 0.11 / i] for i in (1, 2, 3)],
         title="Spread over error by cycle", caption="", section="assimilation",
     )  # fmt: skip
     lines = [
-        BudgetLine("parameters", 2.1, "ensemble", "inputs.sobol"),
+        BudgetLine("parameters", 2.1, "ensemble", "sensitivity.sobol"),
         BudgetLine("initial field", 1.2, "ensemble"),
         BudgetLine("reduction", 0.13, "error on unseen parameters", "reduction.unseen"),
         BudgetLine("model form", None, "not assessed for this patient"),
@@ -123,12 +126,17 @@ def write_run(path: Path) -> RunFolder:
     return run
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> Callable[[], RunFolder]:
-    return lambda: write_run(tmp_path / "run")
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder that tests only read."""
     return write_run(tmp_path_factory.mktemp("credibility") / "run").path
+
+
+@pytest.fixture
+def make_run(finished: Path, tmp_path: Path) -> Callable[[], RunFolder]:
+    """Makes a copy of the run folder that a test may damage."""
+
+    def make() -> RunFolder:
+        return RunFolder.existing(Path(shutil.copytree(finished, tmp_path / "run")))
+
+    return make

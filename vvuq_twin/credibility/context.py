@@ -11,7 +11,7 @@ from typing import Any
 from ..domain.evidence import Evidence
 from .assess import Assessment, assess, counts, model_risk, unplaced
 from .factors import REFERENCES, find
-from .numbers import MISSING, number
+from .numbers import MISSING, moment, number
 from .read import Item, RunRecord, relative
 
 
@@ -107,13 +107,15 @@ def context(record: RunRecord) -> dict[str, Any]:
         "references": True,
         "evidence": True,
     }
+    related = _related(record)
     sections = [
         {
             "key": s.key,
             "title": s.title,
             "lead": s.lead,
             "items": placed.get(s.key, []),
-            "own": body.get(s.key, False),
+            "own": body.get(s.key, False) or bool(related.get(s.key)),
+            "related": related.get(s.key, []),
         }
         for s in SECTIONS
         if s.key != "further" or placed.get("further")
@@ -126,7 +128,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         "use": {
             k: use.get(k) for k in ("question", "context_of_use", "model_influence", "decision_consequence")
         },
-        "stated_limitations": [str(x) for x in use.get("limitations") or ()],
+        "stated_limitations": _listed(use.get("limitations")),
         "risk": risk,
         "data": str(study.get("data") or record.settings.get("data") or ""),
         "problems": record.problems,
@@ -152,12 +154,19 @@ def context(record: RunRecord) -> dict[str, Any]:
         "seeds": _seeds(record),
         "journal": journal,
         "journal_rows": [_entry(e) for e in journal.entries],
-        "started": str(journal.entries[0].get("time", "")) if journal.entries else "",
-        "ended": str(journal.entries[-1].get("time", "")) if journal.entries else "",
+        "started": moment(journal.entries[0].get("time")) if journal.entries else "",
+        "ended": moment(journal.entries[-1].get("time")) if journal.entries else "",
         "study_text": record.study_text,
         "references": [asdict(r) for r in REFERENCES],
         "ids": ids,
     }
+
+
+def _listed(stated: Any) -> list[str]:
+    """A list of sentences from a list, or from one sentence."""
+    if isinstance(stated, list):
+        return [compact(x) for x in stated]
+    return [compact(stated)] if stated else []
 
 
 def compact(value: Any, limit: int = 400) -> str:
@@ -218,6 +227,16 @@ def _record(record: RunRecord, e: Evidence) -> dict[str, Any]:
     }
 
 
+def _related(record: RunRecord) -> dict[str, list[dict[str, Any]]]:
+    """Evidence by the section that the first part of its id names ("sensitivity.sobol")."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for e in record.evidence:
+        key = section_of(e.id.split(".")[0])
+        if key in ("forecast", "scores", "sensitivity", "calibration", "assimilation", "budget"):
+            found.setdefault(key, []).append(_row(record, e))
+    return found
+
+
 def _by_activity(record: RunRecord, found: Iterable[Assessment], activity: str) -> list[dict[str, Any]]:
     """Evidence of one activity, factor by factor."""
     return [
@@ -274,7 +293,7 @@ def _table(content: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
     rows = [[_cell(v, ids) for v in row] for row in content["rows"]]
     for i, column in enumerate(columns):
         kinds = {row[i]["kind"] for row in rows} - {"empty"}
-        column["numeric"] = "number" in kinds and kinds <= {"number", "missing", "word"}
+        column["numeric"] = i > 0 and "number" in kinds and kinds <= {"number", "missing", "word"}
     return {"columns": columns, "rows": rows, "long": len(rows) > 40}
 
 
@@ -312,7 +331,7 @@ def _numbers(record: RunRecord) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, held in compared.items():
         first = held.get("forecast") or next(iter(held.values()))
-        label = str(first.get("description") or readable(name))
+        label = str(first.get("description") or readable(name).capitalize())
         entry = {"name": name, "label": label, "unit": first.get("unit"), "evidence": shown_by.get(name)}
         group = str(first.get("group") or "")
         if set(held) - {"forecast"}:
@@ -329,16 +348,17 @@ def _numbers(record: RunRecord) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def _environment(found: dict[str, Any]) -> dict[str, Any]:
     versions = found.get("versions")
     plain = [(readable(str(k)), value(v)) for k, v in found.items() if k != "versions"]
+    plain = [(k, re.sub("-dirty$", " with uncommitted changes", v)) for k, v in plain]
     named = sorted(versions.items()) if isinstance(versions, dict) else []
     return {"facts": plain, "versions": [(str(k), str(v)) for k, v in named]}
 
 
 def _seeds(record: RunRecord) -> list[tuple[str, str]]:
     """Every seed that the study, the settings and the evidence name."""
-    found = [("study file", value(record.study["seed"]))] if "seed" in record.study else []
+    found = [("study file", compact(record.study["seed"]))] if "seed" in record.study else []
     if "seed" in record.settings:
-        found.append(("command line", value(record.settings["seed"])))
-    found += [(e.id, value(e.provenance["seed"])) for e in record.evidence if "seed" in e.provenance]
+        found.append(("command line", compact(record.settings["seed"])))
+    found += [(e.id, compact(e.provenance["seed"])) for e in record.evidence if "seed" in e.provenance]
     return found
 
 
@@ -350,7 +370,7 @@ def _entry(entry: dict[str, Any]) -> dict[str, str]:
         else compact(facts)
     )
     return {
-        "time": str(entry.get("time", "")),
+        "time": moment(entry.get("time")),
         "event": str(entry.get("event", "")),
         "facts": compact(text, 300),
     }

@@ -13,11 +13,11 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def number(value: Any, digits: int = 4) -> str:
     """A number with ``digits`` significant digits; powers of ten where it is very large or small.
 
-    Anything that is not a finite number gives "not available", a bool yes or no.
+    Anything that is not a number, or beyond 1e300, gives "not available", a bool yes or no.
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or abs(value) > 1e300 or value != value:
         return MISSING
     if isinstance(value, int) and abs(value) < 10**15:
         return f"{value:,}".replace(",", "\u202f").replace("-", "\u2212")
@@ -39,10 +39,30 @@ def _plain(value: float, decimals: int) -> str:
 
 
 def interval(bounds: Any) -> str:
-    """An interval "lo to hi", with three significant digits; "" if there is none."""
+    """An interval "lo to hi", both bounds with the decimals of the larger's third digit; "" if none."""
     if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
         return ""
-    return f"{number(bounds[0], 3)} to {number(bounds[1], 3)}"
+    low, high = (x if isinstance(x, int | float) and abs(x) < 1e300 else None for x in bounds)
+    if low is None or high is None:
+        return f"{number(low, 3)} to {number(high, 3)}"
+    largest = max(abs(low), abs(high))
+    if largest == 0 or not 1e-3 <= largest < 1e6:
+        return f"{number(low, 3)} to {number(high, 3)}"
+    decimals = max(2 - math.floor(math.log10(largest)), 0)
+    low_text, high_text = (
+        f"{x:,.{decimals}f}".replace(",", "\u202f").replace("-", "\u2212") for x in (low, high)
+    )
+    return f"{low_text} to {high_text}"
+
+
+def count(n: int, noun: str) -> str:
+    """ "1 check", "2 checks"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def moment(iso: Any) -> str:
+    """A time as "2026-01-31 12:00:05 UTC", from what the journal writes."""
+    return str(iso or "").replace("T", " ").replace("+00:00", " UTC")
 
 
 _UNITS = {

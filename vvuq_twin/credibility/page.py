@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..domain.files import write_text
 from .context import context
 from .read import read_run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def report(run_folder: Path) -> Path:
@@ -37,6 +42,13 @@ def report(run_folder: Path) -> Path:
 
 def render(run_folder: Path) -> str:
     """The page as text; see :func:`report`."""
+    record = read_run(run_folder)
+    return str(_environment().get_template("page.html.j2").render(context(record)))
+
+
+@cache
+def _environment() -> Environment:
+    """Templates of the package, every value escaped and every unknown name an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from . import numbers
@@ -51,9 +63,9 @@ def render(run_folder: Path) -> str:
     )
     environment.filters |= {
         "number": numbers.number,
+        "count": numbers.count,
         "interval": numbers.interval,
         "unit": numbers.unit,
         "percent": numbers.percent,
     }
-    record = read_run(run_folder)
-    return environment.get_template("page.html.j2").render(context(record))
+    return environment

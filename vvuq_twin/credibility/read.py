@@ -198,10 +198,11 @@ def _sidecars(record: RunRecord, folder: str) -> Iterator[tuple[Path, dict[str, 
 
 def _item(kind: str, file: str, side: dict[str, Any], content: Any) -> Item:
     order = side.get("order", 0)
+    order = order if isinstance(order, int | float) and abs(order) < 1e9 else 0
     title = str(side.get("title") or "")
     return Item(
         kind, Path(file).stem, file, str(side.get("section") or ""),
-        float(order) if isinstance(order, int | float) else 0.0,
+        float(order),
         title, str(side.get("caption") or ""), str(side.get("alt") or title), content,
     )  # fmt: skip
 
@@ -230,7 +231,7 @@ def _picture(record: RunRecord, file: str) -> dict[str, Any] | None:
     except OSError:
         record.problems.append(f"{file} is missing or cannot be read.")
         return None
-    if not raw.startswith(_PNG) or b"IEND" not in raw[-12:]:
+    if len(raw) < 45 or not raw.startswith(_PNG) or b"IEND" not in raw[-12:]:
         record.problems.append(f"{file} is not a whole PNG picture.")
         return None
     # figures are saved at 130 dots per inch, and a CSS pixel is 1/96 inch
@@ -297,7 +298,7 @@ def _journal(record: RunRecord) -> None:
     for name, status in last.items():
         if name not in held:
             record.problems.append(
-                f"The journal records the evidence '{name}' ({status}), but its file is missing."
+                f"The journal records the evidence '{name}' ({status}), but its file is missing or broken."
             )
         elif held[name] != status:
             record.problems.append(

@@ -275,7 +275,7 @@ def test_an_unknown_factor_is_shown_apart(make_run: MakeRun) -> None:
     )
 
 
-NASTY: tuple[Any, ...] = (None, True, 3, -1e999, 10**400, "x", "", [], [None], [1, [2]], {}, {"a": {"b": 1}})
+NASTY: tuple[Any, ...] = (None, 3, -1e999, 10**400, "x", [], [None, [2]], {"a": {"b": 1}})
 
 
 @pytest.mark.parametrize(
@@ -292,6 +292,8 @@ def test_no_value_in_a_file_breaks_the_page(make_run: MakeRun, file: str) -> Non
         whole: Any = yaml.safe_load(path.read_text())
     else:
         whole = json.loads(path.read_text())
+    if file == "summary.json":
+        whole = whole[-2:]
     for nasty in NASTY:
         for changed in [nasty, *_with(whole, nasty)]:
             path.write_text(json.dumps(changed))

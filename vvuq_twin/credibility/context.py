@@ -150,7 +150,9 @@ def context(record: RunRecord) -> dict[str, Any]:
         "records": [_record(record, e) for e in record.evidence],
         "environment": _environment(record.environment),
         "inputs": sorted((str(k), v if isinstance(v, str) else compact(v)) for k, v in record.inputs.items()),
-        "settings": sorted((str(k), compact(v)) for k, v in record.settings.items()),
+        "settings": sorted(
+            (str(k), "not set" if v is None else compact(v)) for k, v in record.settings.items()
+        ),
         "seeds": _seeds(record),
         "journal": journal,
         "journal_rows": [_entry(e) for e in journal.entries],

@@ -11,7 +11,7 @@
   var opened = [];
   window.addEventListener("hashchange", reveal);
   window.addEventListener("beforeprint", function () {
-    opened = Array.prototype.filter.call(document.querySelectorAll("details"), function (d) { return !d.open; });
+    opened = Array.prototype.filter.call(document.querySelectorAll("details"), function (d) { return !d.open && d.className !== "raw"; });
     opened.forEach(function (d) { d.open = true; });
   });
   window.addEventListener("afterprint", function () {

@@ -1,0 +1,114 @@
+"""Global schemes against filterpy's exact Kalman filter."""
+
+import numpy as np
+import pytest
+from linear_gaussian import dense, exact_ensemble, kalman, linear_case
+
+from vvuq_twin.assimilation import ESMDA, ETKF, Key, RootESMDA, coefficients, start
+from vvuq_twin.assimilation.whitening import whiten
+from vvuq_twin.domain.errors import BadInput
+from vvuq_twin.domain.keys import generator
+from vvuq_twin.domain.observations import ObservationError
+
+KEY = Key(11, ("test",))
+# (state, observations, members): more observations than members, about as many, and very few
+SIZES = [(6, 60, 20), (6, 12, 20), (4, 2, 40), (3, 1, 30)]
+
+
+def run(scheme, E, H, obs, key=KEY):
+    carry = start(len(E))
+    for _ in range(scheme.steps):
+        update, carry = scheme.analyse(carry, E @ H.T, obs, key)
+        E = update.apply(E)
+    return E, carry
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+@pytest.mark.parametrize("n, m, size", SIZES)
+@pytest.mark.parametrize("scheme", [ETKF(), ETKF(rotate=True), RootESMDA(1), RootESMDA(4), RootESMDA(5, 0.6)])
+def test_square_root_schemes_are_the_kalman_filter_to_round_off(scheme, n, m, size, correlated):
+    mean, cov, H, obs = linear_case(n, m, 1, correlated)
+    E, _ = run(scheme, exact_ensemble(mean, cov, size, 2), H, obs)
+    x, P = kalman(mean, cov, H, obs.y, obs.error)
+    np.testing.assert_allclose(E.mean(axis=0), x, rtol=0, atol=2e-12)
+    np.testing.assert_allclose(np.cov(E.T), P, rtol=0, atol=2e-12)
+
+
+@pytest.mark.parametrize("n, m, size", SIZES)
+def test_many_root_steps_are_one_member_by_member(n, m, size):
+    mean, cov, H, obs = linear_case(n, m, 3, True)
+    E = exact_ensemble(mean, cov, size, 4)
+    one, _ = run(ETKF(), E, H, obs)
+    many, carry = run(RootESMDA(4, 0.5), E, H, obs)
+    np.testing.assert_allclose(many, one, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(carry.total.apply(E), many, rtol=0, atol=1e-12)
+
+
+def test_correlation_left_out_gives_another_answer():
+    # guards the oracle: were the low-rank part ignored, the tests above would have to fail
+    mean, cov, H, obs = linear_case(6, 12, 1, True)
+    x, _ = kalman(mean, cov, H, obs.y, obs.error)
+    blind, _ = kalman(mean, cov, H, obs.y, ObservationError(obs.error.voxel))
+    assert np.abs(x - blind).max() > 0.05
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("m", [2, 12])
+def test_stochastic_esmda_converges_as_one_over_root_n(m, steps, correlated):
+    mean, cov, H, obs = linear_case(4, m, 5, correlated)
+    x, P = kalman(mean, cov, H, obs.y, obs.error)
+    sizes, errors = (64, 1024), []
+    for size in sizes:
+        E0 = exact_ensemble(mean, cov, size, 6)
+        runs = [run(ESMDA(steps), E0, H, obs, Key(seed))[0] for seed in range(12)]
+        errors.append(np.sqrt(np.mean([np.sum((np.cov(E.T) - P) ** 2) for E in runs])) / np.linalg.norm(P))
+        if steps == 1:  # the perturbations' mean is taken out: no sampling error in the mean
+            np.testing.assert_allclose(runs[0].mean(axis=0), x, rtol=0, atol=1e-12)
+    rate = np.log(errors[0] / errors[1]) / np.log(sizes[1] / sizes[0])
+    assert 0.3 < rate < 0.7
+    assert errors[1] < 0.2
+    # the mean over the runs is unbiased, so the error is noise and not a wrong factor
+    bias = np.linalg.norm(np.mean([np.cov(E.T) for E in runs], axis=0) - P) / np.linalg.norm(P)
+    assert bias < 2.5 * errors[1] / np.sqrt(12) + 3.0 / sizes[1]
+
+
+def test_stochastic_esmda_total_is_all_its_steps():
+    mean, cov, H, obs = linear_case(4, 30, 7, True)
+    E0 = exact_ensemble(mean, cov, 20, 8)
+    E, carry = run(ESMDA(3, 0.7), E0, H, obs)
+    np.testing.assert_allclose(carry.total.apply(E0), E, rtol=0, atol=1e-11)
+    assert carry.cycle == 1 and carry.step == 0 and len(carry.history) == 3
+
+
+@pytest.mark.parametrize("steps, ratio", [(1, 1.0), (4, 1.0), (6, 0.5), (5, 2.0)])
+def test_coefficients_spend_the_information_once(steps, ratio):
+    alpha = coefficients(steps, ratio)
+    assert np.sum(1 / alpha) == pytest.approx(1.0, abs=1e-14)
+    np.testing.assert_allclose(alpha[1:] / alpha[:-1], ratio)
+
+
+@pytest.mark.parametrize("bad", [(0, 1.0), (3, 0.0), (3, -1.0), (2, np.nan)])
+def test_bad_coefficients_are_refused(bad):
+    with pytest.raises(BadInput):
+        ESMDA(*bad)
+
+
+def test_whitening_is_the_inverse_covariance():
+    _, _, _, obs = linear_case(3, 25, 9, True)
+    b = generator(1, "b").standard_normal((4, 25))
+    white = whiten(obs.error, b)
+    np.testing.assert_allclose(
+        white @ white.T, b @ np.linalg.solve(dense(obs.error), b.T), rtol=0, atol=1e-10
+    )
+    np.testing.assert_allclose(white @ white.T, b @ obs.error.solve(b.T), rtol=0, atol=1e-10)
+
+
+def test_perturbations_have_the_right_covariance():
+    _, _, _, obs = linear_case(3, 10, 9, True)
+    normals = KEY.normals("perturbations", np.arange(20_000), 13)
+    sample, R = np.cov(obs.error.perturbations(normals).T), dense(obs.error)
+    # standard deviation of a sample covariance's entries: sqrt((R_ii R_jj + R_ij^2) / N)
+    noise = np.sqrt((np.outer(np.diag(R), np.diag(R)) + R**2) / 20_000)
+    assert np.abs((sample - R) / noise).max() < 4.5
+    assert np.abs((sample - np.diag(np.diag(R))) / noise).max() > 20

@@ -1,0 +1,282 @@
+"""What every scheme takes and gives: the carry, the key, and the checks made before any algebra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..domain.errors import BadInput, RunFailed
+from ..domain.keys import Label, generator, member_normals
+from ..domain.observations import Observations
+from .update import GlobalUpdate, Update
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names the random draws of an assimilation: a seed and any labels (patient, purpose)."""
+
+    seed: int
+    labels: tuple[Label, ...] = ()
+
+    def normals(self, purpose: str, members: np.ndarray, size: int, *more: Label) -> np.ndarray:
+        """Standard normals, one independently keyed row per member number, shape (len(members), size)."""
+        return member_normals(self.seed, purpose, [int(i) for i in members], size, *self.labels, *more)
+
+    def generator(self, purpose: str, *more: Label) -> np.random.Generator:
+        """A generator named by purpose and labels."""
+        return generator(self.seed, purpose, *self.labels, *more)
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What a scheme keeps from one analysis to the next.
+
+    Parameters
+    ----------
+    members : ndarray of int, shape (N,)
+        Numbers of the members that are alive, as they were counted at the start.
+    seen : frozenset of str
+        Ids of the scans that were assimilated: each counts once.
+    time : float
+        Of the last analysis.
+    cycle : int
+        Analyses finished.
+    step : int
+        Iteration inside an analysis, for iterative schemes.
+    total : GlobalUpdate, optional
+        Iterative schemes: all steps of this analysis in one, from the prior ensemble.
+    dropped : tuple of (int, str)
+        Members lost so far, by number, with the reason.
+    history : tuple of dict
+        What each analysis found (see ``diagnostics``), ready for JSON.
+    """
+
+    members: np.ndarray
+    seen: frozenset[str] = frozenset()
+    time: float = -np.inf
+    cycle: int = 0
+    step: int = 0
+    total: GlobalUpdate | None = None
+    dropped: tuple[tuple[int, str], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
+
+
+def start(size: int) -> Carry:
+    """The carry of a new ensemble of ``size`` members.
+
+    Raises
+    ------
+    BadInput
+        If there are fewer than two members.
+    """
+    if size < 2:
+        raise BadInput(
+            f"an ensemble of {size} has no spread", "ensemble size", "use at least two members, better 50"
+        )
+    return Carry(np.arange(size))
+
+
+class Scheme(Protocol):
+    """An analysis.
+
+    Notes
+    -----
+    ``steps`` is how often the model is run for one set of observations: call ``analyse`` that many
+    times, each with the predictions of the ensemble as the last update left it.
+    """
+
+    @property
+    def steps(self) -> int: ...
+
+    def analyse(
+        self,
+        carry: Carry,
+        HE: np.ndarray,
+        observations: Observations,
+        key: Key,
+        status: np.ndarray | None = None,
+    ) -> tuple[Update, Carry]:
+        """One analysis (or one step of it).
+
+        Parameters
+        ----------
+        carry : Carry
+            From ``start(N)`` or the last call.
+        HE : ndarray, shape (N, m)
+            Observations predicted by each member.
+        observations : Observations
+            NaN is a missing pixel; ids already seen count once.
+        key : Key
+        status : ndarray of int, shape (N,), optional
+            Not zero where the model failed.
+
+        Returns
+        -------
+        update : Update
+        carry : Carry
+
+        Raises
+        ------
+        BadInput
+            If shapes do not fit, there is one member only, or time runs backwards.
+        RunFailed
+            If fewer than two members are left.
+        """
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Checked input of an analysis: living members and present, new observations only.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (K,)
+        Members of E that are used.
+    anomalies : ndarray, shape (K, m)
+        Of the predicted observations, divided by sqrt(K - 1).
+    innovation : ndarray, shape (m,)
+        Observed minus the mean predicted.
+    observations : Observations
+        Those that count.
+    kept : ndarray of int, shape (m,)
+        Their places in what came in.
+    carry : Carry
+        With the losses entered.
+    note : dict
+        What was left out, for the history.
+    """
+
+    rows: np.ndarray
+    anomalies: np.ndarray
+    innovation: np.ndarray
+    observations: Observations
+    kept: np.ndarray
+    carry: Carry
+    note: Mapping[str, Any]
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Numbers of the members, as counted at the start."""
+        return self.carry.members
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """Anomalies in units of the observation, shape (K, m)."""
+        return np.asarray(self.anomalies * np.sqrt(len(self.rows) - 1))
+
+
+def prepare(carry: Carry, HE: np.ndarray, observations: Observations, status: np.ndarray | None) -> Problem:
+    """Check and clean the input of an analysis.
+
+    Missing pixels and repeated scans leave the observations; members with a status that is not zero or
+    a prediction that is not finite leave the ensemble. Nothing is dropped without a line in the note.
+    """
+    HE = np.asarray(HE, dtype=float)
+    size, m = len(carry.members), len(observations.y)
+    if HE.ndim != 2 or HE.shape[1] != m:
+        raise BadInput(
+            f"predictions of shape {HE.shape} do not fit {m} observations",
+            "assimilation",
+            "give (members, m)",
+        )
+    if HE.shape[0] != size:
+        raise BadInput(f"predictions of {HE.shape[0]} members came for an ensemble of {size}", "assimilation")
+    if size < 2:
+        raise BadInput(f"an ensemble of {size} has no spread", "assimilation", "use at least two members")
+    if len(observations.error.voxel) != m or len(observations.coords) != m:
+        raise BadInput(
+            f"the error or the coordinates do not have the observations' length ({m})", "observations"
+        )
+    if len(observations.ids) not in (1, m):
+        raise BadInput(
+            f"{len(observations.ids)} ids came with {m} observations", "observations", "give one, or one each"
+        )
+    if np.isinf(observations.y).any():
+        raise BadInput("an observed value is infinite", "observations", "mark missing pixels with NaN")
+    if not np.isfinite(observations.time):
+        raise BadInput("the time of the observations is not finite", "observations")
+    if observations.time < carry.time:
+        raise BadInput(
+            f"a scan at time {observations.time:g} came after one at {carry.time:g}",
+            "observations",
+            "sort the scans by time, or start again from the earlier state",
+        )
+    if status is not None and np.shape(status) != (size,):
+        raise BadInput(f"a status of shape {np.shape(status)} came for {size} members", "assimilation")
+
+    present = np.isfinite(observations.y)
+    repeated = _repeated(observations, carry.seen)
+    kept = np.flatnonzero(present & ~repeated)
+    used = _subset(observations, kept)
+    HE = HE[:, kept]
+
+    broken = np.zeros(size, dtype=bool) if status is None else np.asarray(status) != 0
+    wild = ~np.isfinite(HE).all(axis=1)
+    rows = np.flatnonzero(~(broken | wild))
+    lost = [
+        (int(carry.members[i]), "the model failed" if broken[i] else "not finite")
+        for i in range(size)
+        if broken[i] | wild[i]
+    ]
+    if len(rows) < 2:
+        raise RunFailed(f"{size - len(rows)} of {size} members failed, and no ensemble is left to analyse")
+
+    HE = HE[rows]
+    mean = HE.mean(axis=0)
+    note = {
+        "cycle": carry.cycle,
+        "step": carry.step,
+        "time": float(observations.time),
+        "members": len(rows),
+        "dropped_members": [number for number, _ in lost],
+        "observations": len(kept),
+        "missing": int((~present).sum()),
+        "repeated": int((present & repeated).sum()),
+    }
+    carry = replace(carry, members=carry.members[rows], dropped=carry.dropped + tuple(lost))
+    return Problem(rows, (HE - mean) / np.sqrt(len(rows) - 1), used.y - mean, used, kept, carry, note)
+
+
+def _repeated(observations: Observations, seen: frozenset[str]) -> np.ndarray:
+    """Which observations belong to a scan that was assimilated before."""
+    ids = list(observations.ids)
+    if len(ids) == 1:
+        return np.full(len(observations.y), ids[0] in seen)
+    return np.array([i in seen for i in ids], dtype=bool)
+
+
+def _subset(observations: Observations, rows: np.ndarray) -> Observations:
+    """Some of the observations."""
+    if len(rows) == len(observations.y):
+        return observations
+    ids = observations.ids
+    if len(ids) == len(observations.y):
+        ids = [ids[int(i)] for i in rows]
+    return Observations(
+        observations.y[rows], observations.error.take(rows), observations.coords[rows], ids, observations.time
+    )
+
+
+def finish(problem: Problem, found: Mapping[str, Any], total: GlobalUpdate | None = None) -> Carry:
+    """The carry after a finished analysis: ids entered, time and cycle moved on."""
+    carry, obs = problem.carry, problem.observations
+    return replace(
+        carry,
+        seen=carry.seen | frozenset(obs.ids if len(obs.y) else ()),
+        time=float(obs.time),
+        cycle=carry.cycle + 1,
+        step=0,
+        total=total,
+        history=carry.history + ({**problem.note, **found},),
+    )
+
+
+def unchanged(problem: Problem, size: int, steps: int = 1) -> tuple[GlobalUpdate, Carry]:
+    """The answer where no observation counts: members that failed are dropped, nothing else happens."""
+    update, carry = GlobalUpdate(problem.rows, size), problem.carry
+    if carry.step + 1 < steps:
+        return update, replace(carry, step=carry.step + 1)
+    return update, finish(problem, {})

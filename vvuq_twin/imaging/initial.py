@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ..domain.errors import BadInput
 from ..domain.grid import Grid
-from ..domain.keys import generator
+from .modes import smooth_modes
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,6 @@ def initial_field(
     tumour: np.ndarray,
     adc_min: float,
     settings: InitialSettings,
-    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and modes of the initial cellularity.
 
@@ -77,8 +76,6 @@ def initial_field(
     adc_min : float
         Centre of the prior of the ADC at capacity, mm2/s.
     settings : InitialSettings
-    seed : int
-        Keys the points the smooth patterns are built on.
 
     Returns
     -------
@@ -119,48 +116,9 @@ def initial_field(
     modes[1] = np.where(outside, field * (away / s.tail)[organ] * s.tail_sd_log, 0.0)
     where = np.flatnonzero(field > 0.02)
     points = grid.points(organ)[where]
-    patterns = smooth_patterns(points, s.length, s.modes - 2, seed)
-    modes[2:, where] = s.sd * envelope[where] * patterns.T
+    patterns, _ = smooth_modes(points, s.sd, s.length, s.modes - 2)
+    modes[2 : 2 + patterns.shape[1], where] = envelope[where] * patterns.T
     return field, modes
-
-
-def smooth_patterns(
-    points: np.ndarray, length: float, count: int, seed: int, anchors: int = 600
-) -> np.ndarray:
-    """Leading modes of a unit-variance Gaussian field with covariance ``exp(-r^2 / (2 length^2))``.
-
-    Parameters
-    ----------
-    points : ndarray, shape (m, 3)
-        mm.
-    length : float
-        mm.
-    count : int
-    seed : int
-        Keys the choice of anchor points.
-    anchors : int
-        Size of the Nystrom approximation (Williams & Seeger 2001).
-
-    Returns
-    -------
-    ndarray, shape (m, count)
-        Columns whose outer products add up to the covariance, as far as ``count`` modes carry it.
-    """
-    chosen = points
-    if len(points) > anchors:
-        chosen = points[np.sort(generator(seed, "anchors").choice(len(points), anchors, replace=False))]
-    small = _kernel(chosen, chosen, length)
-    values, vectors = np.linalg.eigh(small)
-    count = min(count, len(chosen))
-    order = np.argsort(values)[::-1][:count]
-    top = np.maximum(values[order], 1e-10)
-    vectors = vectors[:, order] * np.sign(vectors[np.abs(vectors[:, order]).argmax(axis=0), order])
-    return _kernel(points, chosen, length) @ (vectors / np.sqrt(top))
-
-
-def _kernel(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
-    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2.0 * a @ b.T
-    return np.exp(-np.maximum(squared, 0.0) / (2.0 * length**2))
 
 
 def _smooth_inside(field: np.ndarray, inside: np.ndarray, voxels: float) -> np.ndarray:

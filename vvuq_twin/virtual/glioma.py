@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,15 @@ def schedule() -> tuple[np.ndarray, Treatments]:
     """Days of the visits, and the treatments of the standard chemoradiation schedule."""
     plan = settings()["treatment"]
     start, count = int(plan["start_day"]), int(plan["fractions"])
-    fractions = [(float(start + 7 * (i // 5) + i % 5) + 0.4, float(plan["fraction_gy"])) for i in range(count)]
+    fractions = [
+        (float(start + 7 * (i // 5) + i % 5) + 0.4, float(plan["fraction_gy"])) for i in range(count)
+    ]
     first = plan["concomitant"]
     doses = [(start + i + 0.3, float(first["mg_per_m2"])) for i in range(first["doses"])]
     later = plan["adjuvant"]
-    doses += [(d + i + 0.3, float(later["mg_per_m2"])) for d in later["start_days"] for i in range(later["doses"])]
+    doses += [
+        (d + i + 0.3, float(later["mg_per_m2"])) for d in later["start_days"] for i in range(later["doses"])
+    ]
     days = np.asarray(settings()["visits_days"], dtype=float)
     return days, Treatments(tuple(doses), tuple(fractions), "temozolomide")
 
@@ -91,7 +95,8 @@ def make_patient(seed: int, spacing: float, refine: int = 2) -> VirtualPatient:
     faces = assemble(local.grid, local.mask, local.tissue, {name: label for label, name in LABELS.items()})
     numbers = settings()["unknown"]
     growth_map = np.exp(
-        numbers["growth_map_sd"] * smooth_noise(local.grid, numbers["growth_map_length_mm"], seed, "growth map")
+        numbers["growth_map_sd"]
+        * smooth_noise(local.grid, numbers["growth_map_length_mm"], seed, "growth map")
     )
     law = Heterogeneity(faces.gather(growth_map), None, truth["saturation_exponent"])
     start = _grow_until_diagnosis(faces, truth, law, _seed_point(fine, seed) - _corner(block, fine.grid))
@@ -111,7 +116,7 @@ def make_patient(seed: int, spacing: float, refine: int = 2) -> VirtualPatient:
     whole = tuple(slice(b.start // refine, b.stop // refine) for b in block)
     cellularity = np.zeros((len(days), *coarse.grid.shape))
     for v, state in enumerate(states):
-        cellularity[(v, *whole)] = block_mean(faces.scatter(state), refine)
+        cellularity[v][whole] = block_mean(faces.scatter(state), refine)
     ktrans_coarse = np.full(coarse.grid.shape, settings()["perfusion"]["normal_ktrans_per_min"])
     ktrans_coarse[whole] = block_mean(ktrans, refine)
     visits = tuple(
@@ -177,15 +182,21 @@ def _parameters(faces: Faces, truth: Truth, rate: Any, drug: bool = True) -> Gro
 
 
 def _grow_until_diagnosis(faces: Faces, truth: Truth, law: Heterogeneity, at: np.ndarray) -> np.ndarray:
-    """Untreated growth from a small seed to the drawn volume at diagnosis."""
+    """Untreated growth from a small seed to the drawn volume at diagnosis.
+
+    It grew denser and sharper before than after (twice the rate, half the diffusivity), so that the
+    core is near capacity when it is found.
+    """
     points = faces.grid.points(faces.mask)
     state = 0.6 * np.exp(-((points - at) ** 2).sum(axis=1) / (2 * 4.0**2))
     target = truth["volume_cm3"] * 1000.0 / faces.grid.voxel_volume
     detection = settings()["at_diagnosis"]["detection"]
     stretch = np.arange(1.0, 11.0) * 2.0
+    now = _parameters(faces, truth, 2.0 * truth["k"], drug=False)
+    before = replace(now, diffusivity=0.5 * now.diffusivity)
     for _ in range(60):
-        line = timeline(0.0, stretch, dt_max=2.0)
-        states, _ = advance(faces, state, _parameters(faces, truth, truth["k"], drug=False), line, None, law)
+        line = timeline(0.0, stretch.tolist(), dt_max=2.0)
+        states, _ = advance(faces, state, before, line, None, law)
         for candidate in states[0]:
             if (candidate >= detection).sum() >= target:
                 return candidate

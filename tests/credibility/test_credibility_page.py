@@ -266,6 +266,17 @@ def test_an_artefact_outside_the_run_folder_is_not_linked(make_run: MakeRun) -> 
     assert page.words.count("which is not in the run folder") == len(names)
 
 
+def test_a_virtual_comparator_is_named_as_such(make_run: MakeRun) -> None:
+    run = make_run()
+    sentence = "The comparator is a virtual patient."
+    assert sentence not in Page(render(run.path)).words
+    with open(run.path / "study.yaml", "a") as out:
+        out.write("virtual: {seed: 1}\n")
+    assert sentence not in Page(render(run.path)).words  # a patient's files were read
+    (run.path / "inputs.json").write_text("{}")
+    assert sentence in Page(render(run.path)).words
+
+
 def test_an_unknown_factor_is_shown_apart(make_run: MakeRun) -> None:
     run = make_run()
     run.evidence(Evidence("odd", "charm", "It is charming", "someone smiles", {}, "passed"))
@@ -323,3 +334,13 @@ def test_what_is_not_a_run_folder_is_bad_input(tmp_path: Path, name: str) -> Non
     with pytest.raises(BadInput, match=r"not a run folder.*name the folder of a run"):
         report(tmp_path / name)
     assert not (tmp_path / name / "report.html").exists()
+
+
+def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "credibility.md"
+    (example,) = re.findall(r"```python\n(.*?)```", docs.read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(docs), "exec"), {})
+    page = Page((tmp_path / "example_run" / "report.html").read_text())
+    assert "Tumour volume on day 90 44.2 cm³ 38.0 to 51.0 90 %" in page.words
+    assert "Without diffusion each voxel follows the logistic closed form" in page.words

@@ -131,6 +131,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         "stated_limitations": _listed(use.get("limitations")),
         "risk": risk,
         "data": str(study.get("data") or record.settings.get("data") or ""),
+        "virtual": bool(study.get("virtual")) and not record.inputs,
         "problems": record.problems,
         "counts": counts(record.evidence),
         "failed": [_row(record, e) for e in record.evidence if e.status == "failed"],

@@ -29,6 +29,10 @@ class ImageRef:
         Acquisition parameters, as declared.
     field : str
         File, line and field that name it, for messages.
+    missing : bool
+        Whether NaN voxels are declared to mark missing values.
+    empty : bool
+        Whether a mask is declared to be empty (no tumour is visible).
     """
 
     role: Role
@@ -36,6 +40,8 @@ class ImageRef:
     unit: str
     acquisition: Mapping[str, Any]
     field: str
+    missing: bool = False
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -252,17 +258,17 @@ def _patient(spec: PatientFile, where: Any, folder: Path) -> Patient:
     """The dataclasses from a file without faults."""
     zero = spec.day_zero or spec.visits[0].date
 
-    def image(
-        name: str, file: str, unit: str | None, acquisition: Mapping[str, Any], loc: tuple[Any, ...]
-    ) -> ImageRef:
-        return ImageRef(role(name), folder / file, unit or "1", dict(acquisition), where(loc))
+    def image(name: str, file: str, loc: tuple[Any, ...]) -> ImageRef:
+        return ImageRef(role(name), folder / file, "1", {}, where(loc))
 
     visits = []
     for i, v in enumerate(spec.visits):
-        images = {
-            name: image(name, f.file, f.unit, f.acquisition, ("visits", i, "images", name))
-            for name, f in v.images.items()
-        }
+        images = {}
+        for name, f in v.images.items():
+            kind, at = role(name), where(("visits", i, "images", name))
+            images[name] = ImageRef(
+                kind, folder / f.file, f.unit or "1", dict(f.acquisition), at, f.missing is not None, f.empty
+            )
         visits.append(Visit(v.id or f"visit-{i + 1}", v.on(zero), v.date, images, where(("visits", i))))
     doses: list[DrugDose] = []
     fractions: list[Fraction] = []
@@ -298,11 +304,11 @@ def _patient(spec: PatientFile, where: Any, folder: Path) -> Patient:
         fractions=tuple(sorted(fractions, key=lambda f: f.day)),
         samples=tuple(sorted(samples, key=lambda s: s.day)),
         markers=tuple(sorted(markers, key=lambda m: (m.name, m.day))),
-        tissue=Tissue(image("tissue", spec.tissue.file, None, {}, ("tissue",)), dict(spec.tissue.labels))
+        tissue=Tissue(image("tissue", spec.tissue.file, ("tissue",)), dict(spec.tissue.labels))
         if spec.tissue
         else None,
-        brain=image("brain", spec.brain.file, None, {}, ("brain",)) if spec.brain else None,
-        organ=image("organ", spec.organ.file, None, {}, ("organ",)) if spec.organ else None,
+        brain=image("brain", spec.brain.file, ("brain",)) if spec.brain else None,
+        organ=image("organ", spec.organ.file, ("organ",)) if spec.organ else None,
         body_mass=size(spec.body.mass, "kg") if spec.body else None,
         body_surface=size(spec.body.surface, "m2") if spec.body else None,
         source=spec.source or "",

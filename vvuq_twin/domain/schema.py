@@ -67,6 +67,10 @@ class ImageFile(Strict):
 
     file: Annotated[str, Field(min_length=1)] = Field(description="path relative to the patient folder")
     unit: str | None = Field(None, description="declared, never guessed; masks and labels have none")
+    missing: Literal["nan"] | None = Field(
+        None, description="say nan if NaN voxels mark missing values on purpose"
+    )
+    empty: bool = Field(False, description="say true if a mask is empty because no tumour is visible")
     acquisition: dict[str, Any] = Field(
         default_factory=dict, description="parameters of the acquisition, free keys"
     )

@@ -159,7 +159,7 @@ def _nibabel(path: Path, where: str) -> tuple[np.ndarray, Grid]:
     shear = float(np.abs(direction - affine[:3, :3] / spacing).max())
     if shear > 1e-6:
         _log.warning(
-            "%s: the axes of '%s' are not at right angles (off by %.1e); the nearest right-angled axes are used",
+            "%s: the axes of '%s' are not at right angles (off by %.1e); the nearest that are serve instead",
             where, path.name, shear,
         )  # fmt: skip
     grid = Grid(

@@ -266,6 +266,28 @@ def test_an_artefact_outside_the_run_folder_is_not_linked(make_run: MakeRun) -> 
     assert page.words.count("which is not in the run folder") == len(names)
 
 
+def test_a_long_suite_is_folded_in_natural_order_with_failures_first(make_run: MakeRun) -> None:
+    run = make_run()
+    run.evidence(
+        *(
+            Evidence(f"suite.{i}", "use_error", f"Claim {i}", "a", {}, "failed" if i == 11 else "passed")
+            for i in range(12)
+        )
+    )
+    text = render(run.path)
+    row = text[text.index('<tr id="factor-use_error">') :].split("</tr>")[0]
+    assert re.findall(r"<code>suite\.(\d+)", row) == [str(i) for i in (11, *range(11))]
+    assert "<summary>6 more</summary>" in row
+
+
+def test_what_the_acceptance_asks_for_is_observed_first(make_run: MakeRun) -> None:
+    run = make_run()
+    result = {"a_levels": 4, "b_seconds": 2.5, "c_cells": 64, "observed_order": 1.97}
+    run.evidence(Evidence("x", "use_error", "It converges", "order within 0.1 of 2", result, "passed"))
+    seen = "order within 0.1 of 2 observed order 1.97 a levels 4 b seconds 2.5 and 1 more"
+    assert seen in Page(render(run.path)).words
+
+
 def test_a_virtual_comparator_is_named_as_such(make_run: MakeRun) -> None:
     run = make_run()
     sentence = "The comparator is a virtual patient."

@@ -187,9 +187,16 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-def observed(result: dict[str, Any], most: int = 4) -> dict[str, Any]:
-    """The first few values of a result for a table's cell, and how many were left out."""
-    shown = [(readable(str(k)), value(v)) for k, v in result.items()]
+def observed(result: dict[str, Any], acceptance: str, most: int = 3) -> dict[str, Any]:
+    """A few values of a result for a table's cell, and how many were left out.
+
+    Those whose name shares a word with the acceptance come first.
+    """
+    asked = set(re.findall(r"[a-z0-9]+", acceptance.lower()))
+    names = sorted(
+        result, key=lambda k: not asked & set(re.findall(r"[a-z0-9]+", str(k).lower().replace("_", " ")))
+    )
+    shown = [(readable(str(k)), value(result[k])) for k in names]
     return {"values": shown[:most], "more": max(len(shown) - most, 0)}
 
 
@@ -212,7 +219,7 @@ def _row(record: RunRecord, e: Evidence) -> dict[str, Any]:
         "factor": factor.name if factor else e.factor,
         "claim": e.claim,
         "acceptance": e.acceptance,
-        "observed": observed(e.result),
+        "observed": observed(e.result, str(e.acceptance)),
         "status": e.status,
         "file": record.evidence_files[e.id],
     }
@@ -254,6 +261,7 @@ def _hierarchy(record: RunRecord, found: Sequence[Assessment]) -> list[dict[str,
     rows = []
     for i, a in enumerate(found):
         f, before = a.factor, found[i - 1].factor if i else None
+        rows_of = [_row(record, e) for e in sorted(a.evidence, key=lambda e: e.status != "failed")]
         new = before is None or before.activity != f.activity
         rows.append(
             {
@@ -266,7 +274,8 @@ def _hierarchy(record: RunRecord, found: Sequence[Assessment]) -> list[dict[str,
                 "factor": f,
                 "anchor": anchor("factor", f.key),
                 "status": a.status,
-                "evidence": [_row(record, e) for e in a.evidence],
+                "evidence": rows_of[:6],
+                "rest": rows_of[6:],
             }
         )
     return rows

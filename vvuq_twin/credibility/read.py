@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -166,12 +167,18 @@ def _evidence(record: RunRecord) -> None:
         else:
             record.evidence.append(item)
             record.evidence_files[item.id] = file
+    record.evidence.sort(key=lambda e: _natural(e.id))
     for item in record.evidence:
         for artefact in item.artefacts:
             if relative(record.path, artefact) is None:
                 record.problems.append(
                     f"The evidence '{item.id}' names {artefact}, which is not in the run folder."
                 )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts "case 2" before "case 10"."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def relative(folder: Path, artefact: str) -> str | None:

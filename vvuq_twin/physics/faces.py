@@ -95,13 +95,37 @@ class Faces:
             found.append((low, high, group[high] - 1))
         return tuple(found)
 
-    def sparse_terms(self) -> list[sparse.csr_array]:
+    def sparse_terms(self, weight: tuple[np.ndarray, ...] | None = None) -> list[sparse.csr_array]:
         """The affine terms ``A_g``, shape (n, n) each, in 1/mm2.
 
         Each is symmetric with zero row sums: conservative, and negative semi-definite.
+
+        Parameters
+        ----------
+        weight : tuple of three ndarray of shape box, optional
+            A further factor on every face, as from :meth:`face_mean`.
         """
-        weight = [np.ones(len(low)) for low, _, _ in self.neighbours]
-        return [self._term(g, weight) for g in range(len(self.groups))]
+        factor = [
+            np.ones(len(high)) if weight is None else weight[axis].ravel()[self.place[high]]
+            for axis, (_, high, _) in enumerate(self.neighbours)
+        ]
+        return [self._term(g, factor) for g in range(len(self.groups))]
+
+    def boxed(self, values: np.ndarray) -> np.ndarray:
+        """Active values (n,) on the bounding box, zero elsewhere."""
+        out = np.zeros(self.box)
+        out.ravel()[self.place] = values
+        return out
+
+    def face_mean(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Harmonic mean of a positive map (n,) on the face below each cell of the box; 0 where closed."""
+        here = self.boxed(values)
+        found = []
+        for axis in range(3):
+            below = np.roll(here, 1, axis=axis)
+            both = np.where(self.face_group[axis] > 0, here + below, 1.0)
+            found.append(np.where(self.face_group[axis] > 0, 2.0 * here * below / both, 0.0))
+        return found[0], found[1], found[2]
 
     def _term(self, g: int, weight: list[np.ndarray]) -> sparse.csr_array:
         rows, cols, values = [], [], []

@@ -218,9 +218,7 @@ def _boxed(faces: Faces, values: np.ndarray | None) -> np.ndarray:
         raise BadInput(f"a map has shape {np.shape(values)}, not ({faces.n},)", "growth model")
     if not np.isfinite(values).all():
         raise BadInput("a map has non-finite values", "growth model")
-    box = np.zeros(faces.box)
-    box.ravel()[faces.place] = values
-    return box
+    return faces.boxed(values)
 
 
 @kernels._compile

@@ -140,11 +140,15 @@ class _Visit:
         if self.grid is None:
             self.grid, self.main = own, ref.role.name
         require_grid(own, self.grid, f"the {ref.role.name} mask", ref.field)
-        if not mask.any():
+        if not mask.any() and not ref.empty:
             raise BadInput(
                 f"the {ref.role.name} mask is empty",
                 ref.field,
-                "draw it, or leave the image out of the visit",
+                "draw it, or add empty: true if nothing is visible",
+            )
+        if mask.any() and ref.empty:
+            raise BadInput(
+                f"the {ref.role.name} mask is declared empty but is not", ref.field, "remove empty: true"
             )
         return mask
 

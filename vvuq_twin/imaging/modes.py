@@ -19,9 +19,9 @@ def smooth_modes(
     """Modes of a Gaussian process with squared-exponential covariance at given points.
 
     Pivoted Cholesky picks points and columns greedily until the covariance's trace is exhausted or
-    three times the modes are there; the leading eigenvectors of that factor are kept. Work and memory
-    are O(m modes^2) and O(m modes); the m x m covariance is never formed (Harbrecht, Peters & Schneider
-    2012, Applied Numerical Mathematics 62:428).
+    there are three times as many as wanted (at least 64); the leading eigenvectors of that factor are
+    kept. Work and memory are O(m modes^2) and O(m modes); the m x m covariance is never formed
+    (Harbrecht, Peters & Schneider 2012, Applied Numerical Mathematics 62:428).
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def smooth_modes(
     if sd == 0 or modes == 0 or m == 0:
         return np.zeros((m, 0)), np.full(m, sd**2)
     centred = coords - coords.mean(axis=0)
-    most = min(m, 3 * modes)
+    most = min(m, max(3 * modes, 64))
     factor = np.zeros((m, most))
     left = np.ones(m)
     used = 0

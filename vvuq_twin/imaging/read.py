@@ -49,17 +49,16 @@ def read_image(path: Path, where: str = "") -> tuple[np.ndarray, Grid]:
             f"'{path.name}' is in no format this package reads", where,
             "convert it to NIfTI, NRRD, MetaImage or Analyze",
         )  # fmt: skip
-    _whole(path, where)
+    if path.stat().st_size == 0:
+        raise BadInput(f"the image file '{path.name}' is empty", where, "copy or export it again")
+    if path.name.lower().endswith((".nii", ".nii.gz", ".img", ".hdr")):
+        return _nifti(path, where)
     import SimpleITK as sitk
 
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        if ".nii" in path.name.lower() and "orthonormal" in str(error):
-            return _nibabel(path, where)
         raise _unreadable(path, where) from error
-    if image.GetDimension() == 2 and ".nii" in path.name.lower():
-        return _nibabel(path, where)  # ITK drops a single slice's thickness
     return _from_sitk(image, path, where)
 
 
@@ -69,30 +68,6 @@ def _unreadable(path: Path, where: str) -> BadInput:
         where,
         "the file is damaged or cut short: copy or export it again",
     )
-
-
-def _whole(path: Path, where: str) -> None:
-    """Refuse a NIfTI or Analyze file that ends too early: ITK fills what is missing without a word."""
-    if path.stat().st_size == 0:
-        raise BadInput(f"the image file '{path.name}' is empty", where, "copy or export it again")
-    if not path.name.lower().endswith((".nii", ".nii.gz", ".img", ".hdr")):
-        return  # ITK itself refuses these
-    import nibabel as nib
-
-    try:
-        image: Any = nib.load(path)
-        data = Path(image.file_map["image"].filename)
-        needed = int(image.header["vox_offset"]) + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-        held = data.stat().st_size
-        if data.name.lower().endswith(".gz"):
-            held = 0
-            with gzip.open(data) as source:
-                while piece := source.read(1 << 22):
-                    held += len(piece)
-    except Exception as error:  # nibabel, gzip and zlib raise many kinds for a damaged file
-        raise _unreadable(path, where) from error
-    if held < needed:
-        raise _unreadable(path, where)
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -109,34 +84,47 @@ def _from_sitk(image: Any, path: Path, where: str) -> tuple[np.ndarray, Grid]:
     axes, parts = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if axes not in (3, 4) or (axes == 4 and parts > 1):
         raise BadInput(
-            f"the image '{path.name}' has {axes} axes and {parts} values a voxel", where,
+            f"the image '{path.name}' has {axes} axes and {parts} values a voxel",
+            where,
             "give one volume, or a series of volumes over time",
-        )  # fmt: skip
+        )
     array = sitk.GetArrayFromImage(image)
     if array.dtype.kind not in "fiu":
         raise BadInput(f"the image '{path.name}' does not hold real numbers", where, "export magnitudes")
     # SimpleITK's arrays are [k, j, i], series [t, k, j, i], values of a voxel last
     array = array.transpose(3, 2, 1, 0) if parts > 1 else array.swapaxes(-1, -3)
-    size = image.GetSize()[:3]
+    return _plain(array), _sitk_grid(image)
+
+
+def _sitk_grid(image: Any) -> Grid:
+    """The grid of an ITK image, or of a reader that has read only the header."""
+    axes = image.GetDimension()
     direction = np.array(image.GetDirection()).reshape(axes, axes)[:3, :3]
-    grid = Grid(
-        (int(size[0]), int(size[1]), int(size[2])),
-        tuple(float(x) for x in image.GetSpacing()[:3]),  # type: ignore[arg-type]
-        tuple(float(x) for x in image.GetOrigin()[:3]),  # type: ignore[arg-type]
-        tuple(float(x) for x in direction.ravel()),
-    )
-    return _plain(array), grid
+    return _grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), direction)
 
 
-def _nibabel(path: Path, where: str) -> tuple[np.ndarray, Grid]:
-    """NIfTI through nibabel, for geometry that ITK refuses: the nearest orthonormal directions are taken."""
+def _grid(shape: Any, spacing: Any, origin: Any, direction: np.ndarray) -> Grid:
+    i, j, k = (int(n) for n in shape[:3])
+    x, y, z = (float(s) for s in spacing[:3])
+    u, v, w = (float(s) for s in origin[:3])
+    return Grid((i, j, k), (x, y, z), (u, v, w), tuple(float(c) for c in direction.ravel()))
+
+
+def _nifti(path: Path, where: str) -> tuple[np.ndarray, Grid]:
+    """NIfTI and Analyze: geometry as ITK has it, values from nibabel.
+
+    ITK turns NaN and infinite voxels of these formats into zeros and fills a file that was cut short
+    with zeros, both without a word.
+    """
     import nibabel as nib
 
     try:
         image: Any = nib.load(path)
-        scaled = image.header.get_slope_inter() not in ((None, None), (1.0, 0.0))
-        array = np.asanyarray(image.dataobj) if not scaled else image.get_fdata(dtype=np.float64)
-    except Exception as error:  # nibabel raises many kinds for a damaged file
+        _complete(image)
+        slope, intercept = image.dataobj.slope, image.dataobj.inter
+        plain = slope == 1.0 and intercept == 0.0
+        array = image.dataobj.get_unscaled() if plain else image.get_fdata(dtype=np.float64)
+    except Exception as error:  # nibabel, gzip and zlib raise many kinds for a damaged file
         raise _unreadable(path, where) from error
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
@@ -148,6 +136,38 @@ def _nibabel(path: Path, where: str) -> tuple[np.ndarray, Grid]:
         )
     if array.ndim == 4:
         array = np.moveaxis(array, 3, 0)
+    return _plain(array), _itk_geometry(path) or _nearest_geometry(image, array.shape[-3:], path, where)
+
+
+def _complete(image: Any) -> None:
+    """Raise if the file holds fewer bytes than its header promises."""
+    data = Path(image.file_map["image"].filename)
+    needed = image.dataobj.offset + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
+    held = data.stat().st_size
+    if data.name.lower().endswith(".gz"):
+        held = 0
+        with gzip.open(data) as source:
+            while piece := source.read(1 << 22):
+                held += len(piece)
+    if held < needed:
+        raise EOFError(f"{held} of {needed} bytes")
+
+
+def _itk_geometry(path: Path) -> Grid | None:
+    """The grid by ITK's reading of the header; None where ITK refuses it or drops a single slice."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    return _sitk_grid(reader) if reader.GetDimension() in (3, 4) else None
+
+
+def _nearest_geometry(image: Any, shape: Any, path: Path, where: str) -> Grid:
+    """The nearest grid with axes at right angles, for a NIfTI affine that ITK refuses."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(image.affine, dtype=float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise BadInput(
@@ -160,15 +180,11 @@ def _nibabel(path: Path, where: str) -> tuple[np.ndarray, Grid]:
     if shear > 1e-6:
         _log.warning(
             "%s: the axes of '%s' are not at right angles (off by %.1e); the nearest that are serve instead",
-            where, path.name, shear,
-        )  # fmt: skip
-    grid = Grid(
-        tuple(int(n) for n in array.shape[-3:]),  # type: ignore[arg-type]
-        tuple(float(x) for x in spacing),  # type: ignore[arg-type]
-        tuple(float(x) for x in affine[:3, 3]),  # type: ignore[arg-type]
-        tuple(float(x) for x in direction.ravel()),
-    )
-    return _plain(array), grid
+            where,
+            path.name,
+            shear,
+        )
+    return _grid(shape, spacing, affine[:3, 3], direction)
 
 
 def _dicom(folder: Path, where: str) -> tuple[np.ndarray, Grid]:

@@ -40,7 +40,7 @@ def resample(
     method : {"linear", "nearest"}
         Trilinear for maps, nearest for labels and masks.
     outside : float
-        Value at centres that lie in no voxel of the source (for whole numbers and masks give 0).
+        Value at centres that lie in no voxel of the source (NaN becomes 0 in whole numbers and masks).
 
     Returns
     -------
@@ -60,9 +60,8 @@ def resample(
             nearest.append(np.clip(np.floor(at + 0.5).astype(np.intp), 0, source.shape[d] - 1))
     if method == "nearest":
         found = array[tuple(np.broadcast_arrays(*nearest))]
-        if array.dtype.kind in "iub" and not inside.all() and not np.isfinite(outside):
-            outside = 0
-        found[~inside] = outside
+        whole = array.dtype.kind in "iub"  # these have no NaN
+        found[~inside] = 0 if whole and not np.isfinite(outside) else outside
         return found
     result = ndimage.affine_transform(
         array.astype(np.float64, copy=False),

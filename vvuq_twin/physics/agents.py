@@ -154,8 +154,10 @@ class Agent(_Model):
         ]
         named.append(("volume", self.plasma.volume, "L"))
         d = self.tissue.diffusivity
-        single = isinstance(d, Number)
-        named += [("D_drug", d, "mm2/h")] if single else [(f"D_drug_{k}", v, "mm2/h") for k, v in d.items()]
+        if isinstance(d, Number):
+            named.append(("D_drug", d, "mm2/h"))
+        else:
+            named += [(f"D_drug_{k}", v, "mm2/h") for k, v in d.items()]
         named += [(f"tissue_{f.source}_to_{f.target}", f.rate, "1/h") for f in self.tissue.reactions]
         return tuple(
             Parameter(

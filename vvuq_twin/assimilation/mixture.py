@@ -1,7 +1,7 @@
 """Mixture Kalman filter for scalar readings: Gaussian components, interval-censored readings, regimes.
 
-A Gaussian mixture is carried as ``log_weight (..., K)``, ``mean (..., K, n)``, ``cov (..., K, n, n)``. Leading axes
-are patients (or anything independent); K runs over hidden constants and regimes. Components of different
+A Gaussian mixture is carried as ``log_weight (..., K)``, ``mean (..., K, n)``, ``cov (..., K, n, n)``.
+Leading axes are patients (or anything independent); K runs over hidden constants. Components of different
 regimes are merged by their moments (the generalised pseudo-Bayes filter of first order; Ackerson & Fu
 1970, Bar-Shalom, Li & Kirubarajan 2001, section 11.6), components of different constants never.
 """

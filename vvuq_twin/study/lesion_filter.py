@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import special
 
 from ..assimilation.mixture import Mixture, collapse, mixture_cdf, normalise, predict, update_interval
-from ..twin.lesion import LesionPopulation, Nodes, nodes, size_factor, transition, vanish_probability
+from ..twin.lesion import LesionPopulation, Nodes, nodes, transition, vanish_probability
 from .lesion_table import LesionTable
 
 #: ln(volume / mm3) = LOG_SHAPE + 3 ln(diameter / mm): an ellipsoid with axes d, d, d (0.52 ~ pi/6).
@@ -48,7 +49,7 @@ class Posterior:
 
 
 def rounding_mm(diameter_mm: np.ndarray) -> np.ndarray:
-    """Step of each patient's readings so far: 1 mm while all are whole, else 0.1 mm; shape (P, V) to (P, V)."""
+    """Step of each patient's readings so far: 1 mm while all are whole, else 0.1 mm; (P, V) to (P, V)."""
     broken = np.nan_to_num(diameter_mm) % 1.0 != 0
     return np.where(np.logical_or.accumulate(broken, axis=1), 0.1, 1.0)
 
@@ -75,33 +76,45 @@ def assimilate(
     out = [Posterior(1, rows, state, first, width[:, 0])]
     for t in range(1, table.day.shape[1]):
         now = out[-1].take(table.visits[out[-1].rows] > t)
-        rows = now.rows
-        reading, step = table.diameter_mm[rows, t], width[rows, t]
+        rows, reading, step = now.rows, table.diameter_mm[now.rows, t], width[now.rows, t]
         days = table.day[rows, t] - table.day[rows, t - 1]
-        ahead = _ahead(population, grid, now, days)
-        both, there = _read(population, grid, now, ahead, reading, step)
-        fresh_start = _start(population, grid, np.where(reading > 0, reading, 1.0), step, population.drift, population.trend_sd)
-        gone, back = reading <= 0, (now.last_mm <= 0) & (reading > 0)
-        state, value = normalise(both)
-        vanish = vanish_probability(population, np.maximum(now.last_mm, 1.0))
-        seen_before = now.last_mm > 0
-        score[rows, t] = np.where(
-            seen_before,
-            np.where(gone, np.log(vanish), np.log1p(-vanish) + np.where(there, value, 0.0)),
-            np.where(gone, np.log1p(-population.return_), np.log(population.return_)),
+        seen, there = reading > 0, now.last_mm > 0
+        read, value = normalise(_read(population, grid, now, days, reading, step))
+        score[rows, t] = detection_log_probability(population, now.last_mm, reading)
+        score[rows, t] += np.where(seen & there, value, 0.0)
+        # a vanished lesion tells nothing of its patient's constants; one that is seen again starts anew
+        anew = _start(
+            population, grid, np.where(seen, reading, 1.0), step, population.drift, population.trend_sd
         )
-        # a vanished lesion tells nothing of its patient's constants; one that is back starts anew
-        weight = np.where((gone | back)[:, None], now.state.log_weight, state.log_weight)
-        mean = np.where(gone[:, None, None], now.state.mean, np.where(back[:, None, None], fresh_start.mean, state.mean))
-        cov = np.where(
-            gone[:, None, None, None], now.state.cov, np.where(back[:, None, None, None], fresh_start.cov, state.cov)
-        )
+        kept = (there & seen)[:, None]
+        start = (~there & seen)[:, None]
+        weight = np.where(kept, read.log_weight, now.state.log_weight)
+        mean = _choose(kept, read.mean, _choose(start, anew.mean, now.state.mean))
+        cov = _choose(kept, read.cov, _choose(start, anew.cov, now.state.cov))
         out.append(Posterior(t + 1, rows, Mixture(weight, mean, cov), reading, step))
     return out, score
 
 
+def _choose(where: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
+    return np.where(where.reshape(where.shape + (1,) * (yes.ndim - where.ndim)), yes, no)
+
+
+def detection_log_probability(
+    population: LesionPopulation, last_mm: np.ndarray, reading_mm: np.ndarray
+) -> np.ndarray:
+    """Log probability that the next reading is (or is not) below detection as it was; 0 = not seen."""
+    vanish = vanish_probability(population, np.where(last_mm > 0, last_mm, 1.0))
+    gone = np.where(last_mm > 0, vanish, 1.0 - population.back)
+    return np.asarray(np.where(reading_mm > 0, np.log1p(-gone), np.log(gone)))
+
+
 def _start(
-    population: LesionPopulation, grid: Nodes, reading: np.ndarray, step: np.ndarray, trend: float, trend_sd: float
+    population: LesionPopulation,
+    grid: Nodes,
+    reading: np.ndarray,
+    step: np.ndarray,
+    trend: float,
+    trend_sd: float,
 ) -> Mixture:
     """A lesion seen for the first time: size from the reading alone, trend from the population."""
     shape = (len(reading), len(grid.volatility))
@@ -114,9 +127,8 @@ def _start(
 
 
 def _ahead(population: LesionPopulation, grid: Nodes, now: Posterior, days: np.ndarray) -> Mixture:
-    """The state ``days`` after the last scan, without a jump."""
-    v = grid.volatility * size_factor(population, now.last_mm)[:, None]
-    return predict(now.state, *transition(population, days[:, None], v))
+    """The state of a lesion that has moved for ``days`` since the last scan, without a jump."""
+    return predict(now.state, *transition(population, days[:, None], grid.volatility))
 
 
 def _jumped(population: LesionPopulation, state: Mixture, jumps: int) -> Mixture:
@@ -127,25 +139,27 @@ def _jumped(population: LesionPopulation, state: Mixture, jumps: int) -> Mixture
 
 
 def _read(
-    population: LesionPopulation, grid: Nodes, now: Posterior, ahead: Mixture, reading: np.ndarray, step: np.ndarray
-) -> tuple[Mixture, np.ndarray]:
-    """Condition on readings: fresh or copied, after a quiet interval or a jump."""
+    population: LesionPopulation,
+    grid: Nodes,
+    now: Posterior,
+    days: np.ndarray,
+    reading: np.ndarray,
+    step: np.ndarray,
+) -> Mixture:
+    """Condition on readings: of a lesion that stood still, moved, or jumped (lesions seen both times)."""
     there = (reading > 0) & (now.last_mm > 0)
     value = np.where(there, reading, np.maximum(now.last_mm, 1.0))
     low, high = np.log(np.maximum(value - step / 2, step / 4)), np.log(value + step / 2)
-    quiet = Mixture(ahead.log_weight + np.log1p(-population.jump), ahead.mean, ahead.cov)
-    jump = _jumped(population, ahead, 1)
-    jump = Mixture(jump.log_weight + np.log(population.jump), jump.mean, jump.cov)
-    variance = np.asarray(population.reading**2)
-    regimes = []
     tie = (there & (reading == now.last_mm))[:, None]
-    for regime in (quiet, jump):
-        fresh, _ = update_interval(regime, low[:, None], high[:, None], variance)
-        regimes.append(Mixture(fresh.log_weight + np.log1p(-grid.copy), fresh.mean, fresh.cov))
-        regimes.append(
-            Mixture(np.where(tie, regime.log_weight + np.log(grid.copy), -np.inf), regime.mean, regime.cov)
-        )
-    return collapse(regimes), there
+    weight = np.where(tie, now.state.log_weight + np.log(grid.still), -np.inf)
+    regimes = [Mixture(weight, now.state.mean, now.state.cov)]
+    ahead = _ahead(population, grid, now, days)
+    jumped = _jumped(population, ahead, 1)
+    for regime, chance in ((ahead, 1.0 - population.jump), (jumped, population.jump)):
+        moved, _ = update_interval(regime, low[:, None], high[:, None], np.asarray(population.reading**2))
+        weight = moved.log_weight + np.log1p(-grid.still) + np.log(chance)
+        regimes.append(Mixture(weight, moved.mean, moved.cov))
+    return collapse(regimes)
 
 
 @dataclass(frozen=True)
@@ -157,7 +171,7 @@ class Forecast:
     vanished, copied : ndarray, shape (A,)
         Probability of being below detection, and of repeating the last reading.
     weight, mean, sd : ndarray, shape (A, C)
-        The fresh readings' mixture; ``vanished + copied + weight.sum(1) = 1``.
+        Readings of a lesion that moved; ``vanished + copied + weight.sum(1) = 1``.
     last_mm, width_mm : ndarray, shape (A,)
     """
 
@@ -209,7 +223,11 @@ _GRID = np.concatenate([-np.geomspace(12.0, 1e-3, 150), [0.0], np.geomspace(1e-3
 
 
 def forecast(
-    population: LesionPopulation, posterior: Posterior, days: np.ndarray, detection_mm: float, grid: Nodes | None = None
+    population: LesionPopulation,
+    posterior: Posterior,
+    days: np.ndarray,
+    detection_mm: float,
+    grid: Nodes | None = None,
 ) -> Forecast:
     """Forecast the reading of the last of H further scans.
 
@@ -219,31 +237,41 @@ def forecast(
         Of A patients.
     days : ndarray, shape (A, H)
         Days from the last assimilated scan to each further scan, increasing; the H-th is forecast (how many
-        scans lie between decides how often a reading may be copied, vanish or jump).
+        scans lie between decides how often the lesion may stand still, jump or vanish).
     """
     grid = nodes(population) if grid is None else grid
     horizon = days.shape[1]
     seen = posterior.last_mm > 0
     weight0 = np.exp(posterior.state.log_weight)
     stay = (1.0 - vanish_probability(population, np.maximum(posterior.last_mm, 1.0))) ** horizon
+    gaps = np.diff(days, axis=1, prepend=0.0)
     weights, means, sds = [], [], []
-    for j in range(1, horizon + 1):
-        ahead = _ahead(population, grid, posterior, days[:, j - 1])
-        share = weight0 * (1.0 - grid.copy) * grid.copy ** (horizon - j)
-        for jumps in range(j + 1):
-            chance = special.comb(j, jumps) * population.jump**jumps * (1.0 - population.jump) ** (j - jumps)
+    for moves in product((False, True), repeat=horizon):
+        if not any(moves):
+            continue
+        count = sum(moves)
+        ahead = _ahead(population, grid, posterior, gaps[:, np.array(moves)].sum(axis=1))
+        share = weight0 * (1.0 - grid.still) ** count * grid.still ** (horizon - count)
+        for jumps in range(count + 1):
+            chance = (
+                special.comb(count, jumps)
+                * population.jump**jumps
+                * (1.0 - population.jump) ** (count - jumps)
+            )
             state = _jumped(population, ahead, jumps)
             weights.append(share * chance)
             means.append(state.mean[..., 0])
             sds.append(np.sqrt(state.cov[..., 0, 0] + population.reading**2))
     weight, mean, sd = (np.concatenate(p, axis=1) for p in (weights, means, sds))
-    copied = (weight0 * grid.copy**horizon).sum(axis=1)
-    # a vanished lesion that is back: near the limit of detection, within a factor of two or so
-    back = 1.0 - (1.0 - population.return_) ** horizon
-    weight = np.where(seen[:, None], weight * stay[:, None], weight / weight.sum(axis=1, keepdims=True) * back)
+    copied = (weight0 * grid.still**horizon).sum(axis=1)
+    # a vanished lesion that is seen again: near the limit of detection, within a factor of two or so
+    again = 1.0 - (1.0 - population.back) ** horizon
+    weight = np.where(
+        seen[:, None], weight * stay[:, None], weight / weight.sum(axis=1, keepdims=True) * again
+    )
     mean = np.where(seen[:, None], mean, np.log(2.0 * detection_mm))
     sd = np.where(seen[:, None], sd, 0.4)
     return Forecast(
-        np.where(seen, 1.0 - stay, 1.0 - back), np.where(seen, copied * stay, 0.0), weight, mean, sd,
+        np.where(seen, 1.0 - stay, 1.0 - again), np.where(seen, copied * stay, 0.0), weight, mean, sd,
         posterior.last_mm, posterior.width_mm,
     )  # fmt: skip

@@ -69,7 +69,7 @@ def read_lesions(path: Path, irregular: Iterable[str] = ()) -> LesionTable:
     Raises
     ------
     BadInput
-        If the file, a column, the unit, a number or the order of the days is wrong: one sentence with the line.
+        If the file, a column, the unit, a number or the order of the days is wrong.
     """
     path = _file(Path(path))
     unit_column, lines = _rows(path)
@@ -83,14 +83,18 @@ def read_lesions(path: Path, irregular: Iterable[str] = ()) -> LesionTable:
         if not name:
             raise BadInput("the patient has no name", where, "fill the column 'patient'")
         day = _number(row["day"], where, "day")
-        diameter = float(convert(_number(row[unit_column], where, unit_column), unit, "mm", f"{path.name}: {unit_column}"))
+        given = _number(row[unit_column], where, unit_column)
+        # nothing is measured to a nanometre: keep a converted 1.1 cm a whole 11 mm
+        diameter = round(float(convert(given, unit, "mm", f"{path.name}: {unit_column}")), 6)
         if diameter < 0:
-            raise BadInput(f"the diameter is negative ({diameter:g} mm)", where, "give 0 for a lesion not seen any more")
+            raise BadInput(
+                f"the diameter is negative ({diameter:g} mm)", where, "give 0 for a lesion not seen any more"
+            )
         rows = series.setdefault(name, [])
         if rows and day <= rows[-1][0] and name not in known:
             raise BadInput(
                 f"the days of patient {name} do not increase ({rows[-1][0]:g} is followed by {day:g})", where,
-                "put the visits in order, one row a day, or name the patient under irregular_days in the study file",
+                "put the visits in order, one row a day, or name the patient under irregular_days",
             )  # fmt: skip
         if group.setdefault(name, row.get("study") or "") != (row.get("study") or ""):
             raise BadInput(f"patient {name} belongs to two trials", where, "use one name per patient")
@@ -108,7 +112,9 @@ def _file(path: Path) -> Path:
         return path
     found = sorted(path.glob("*.csv"))
     if len(found) != 1:
-        raise BadInput(f"the folder holds {len(found)} CSV files instead of one", str(path), "name the table itself")
+        raise BadInput(
+            f"the folder holds {len(found)} CSV files instead of one", str(path), "name the table itself"
+        )
     return found[0]
 
 
@@ -124,15 +130,21 @@ def _rows(path: Path) -> tuple[str, list[tuple[int, dict[str, str]]]]:
         raise BadInput("the table cannot be read", str(path), "give a CSV file in UTF-8") from error
     for name in NEEDED:
         if name not in columns:
-            raise BadInput(f"the column '{name}' is missing", path.name, near(name, columns) if columns else "add it")
+            raise BadInput(
+                f"the column '{name}' is missing", path.name, near(name, columns) if columns else "add it"
+            )
     diameters = [c for c in columns if c.startswith(DIAMETER)]
     if len(diameters) != 1:
         raise BadInput(
-            f"there are {len(diameters)} columns of diameters", path.name, "name one with its unit, for example 'diameter_mm'"
+            f"there are {len(diameters)} columns of diameters",
+            path.name,
+            "name one with its unit, for example 'diameter_mm'",
         )
     for number, row in lines:
         if "" in row or None in row.values():
-            raise BadInput(f"the line has not {len(columns)} fields", f"{path.name}: line {number}", "mend the commas")
+            raise BadInput(
+                f"the line has not {len(columns)} fields", f"{path.name}: line {number}", "mend the commas"
+            )
     return diameters[0], lines
 
 
@@ -140,9 +152,13 @@ def _number(text: str, where: str, column: str) -> float:
     try:
         value = float(text)
     except ValueError as error:
-        raise BadInput(f"'{text}' in column '{column}' is not a number", where, "mend the cell or drop the row") from error
+        raise BadInput(
+            f"'{text}' in column '{column}' is not a number", where, "mend the cell or drop the row"
+        ) from error
     if not math.isfinite(value):
-        raise BadInput(f"the value in column '{column}' is not finite", where, "mend the cell or drop the row")
+        raise BadInput(
+            f"the value in column '{column}' is not finite", where, "mend the cell or drop the row"
+        )
     return value
 
 

@@ -1,30 +1,33 @@
 """A scalar twin of one lesion: log diameter, its trend, and how a reading of it comes about.
 
-State ``(x, b)``: ``x = ln(d / mm)`` and a trend ``b`` per reference interval. Over an interval of
-``s`` reference intervals the trend reverts to the drift of the population and the size follows it,
+State ``(x, b)``: ``x = ln(d / mm)`` and a trend ``b`` per reference interval. Between two scans the lesion
+either stands still (with the patient's own probability ``still``; nothing moves and the reading repeats) or
+moves. Where it moves for ``s`` reference intervals, the trend reverts to the population's drift and the size
+follows it,
 
-    db = -(b - drift) ds / time + sqrt(2 / time) trend_sd dW_b,      dx = b ds + v dW_x,
+    db = -(b - drift) ds / T + sqrt(2 / T) trend_sd dW_b,      dx = b ds + v dW_x,
 
-a linear stochastic equation whose transition is exact (:func:`transition`). With probability
-``jump`` an interval also holds a jump of ``x`` (heavy tails). A reading is either a copy of the one
-before (probability ``copy`` of the patient), or fresh: the diameter with multiplicative error, rounded.
-A lesion may vanish with a probability that falls with its size. Volatility ``v`` and copy probability
-differ between patients: each is a hidden constant on a Gauss-Hermite grid (:func:`nodes`).
+a linear stochastic equation whose transition is exact (:func:`transition`). A moving lesion may also jump
+(heavy tails), and any lesion may vanish, with a probability that falls with its size. A reading is the
+diameter with multiplicative error, rounded. The volatility ``v`` and ``still`` differ between patients: each
+is a hidden constant on a Gauss-Hermite grid (:func:`nodes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import special
 
-#: Days of one reference interval; the unit of time of the trend and the volatility.
+from ..domain.parameters import LogitNormal, LogNormal, Normal, Parameter, ParameterSpace, Prior
+
+#: Days of one reference interval (six weeks), the unit of time of trend and volatility.
 INTERVAL_DAYS = 42.0
 
-#: Diameter (mm) at which the volatility is the patient's own (see ``size_power``).
-REFERENCE_MM = 30.0
+#: Diameter (mm) at which ``vanish`` is given.
+REFERENCE_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,70 +37,89 @@ class LesionPopulation:
     Parameters
     ----------
     volatility : float
-        Median over patients of the standard deviation of ``ln d`` gained in one reference interval.
+        Median over patients of the standard deviation that ``ln d`` gains in one reference interval.
     volatility_spread : float
         Standard deviation over patients of its logarithm.
-    size_power : float
-        The volatility of a lesion of diameter d is ``v (d / 30 mm)^-size_power``.
     reading : float
-        Standard deviation of a fresh reading of ``ln d``, beside rounding.
-    jump, jump_sd, jump_mean : float
-        Probability of a jump of ``ln d`` in an interval between scans, and its moments.
-    copy, copy_spread : float
-        Copy probability of the median patient; standard deviation over patients of its logit.
+        Standard deviation of a reading of ``ln d``, beside rounding.
+    jump, jump_mean, jump_sd : float
+        Probability that a moving lesion jumps between two scans, and the moments of the jump of ``ln d``.
+    still, still_spread : float
+        Probability of the median patient to stand still between two scans; standard deviation over
+        patients of its logit.
     drift : float
-        Mean trend (``ln d`` per reference interval) the trends revert to.
+        Mean trend (``ln d`` per reference interval), to which trends revert.
     start, start_sd : float
         Mean and standard deviation over patients of the trend at the first scan.
     trend_sd, trend_time : float
-        Stationary standard deviation of the trend and its correlation time (reference intervals).
+        Stationary standard deviation of the trend, and its correlation time in reference intervals.
     vanish, vanish_power : float
         Probability that a lesion read at 10 mm is gone at the next scan, and the power of its odds:
-        ``odds = odds_10 (10 mm / d)^vanish_power``.
-    return_ : float
+        ``odds(d) = odds(10 mm) (10 mm / d)^vanish_power``.
+    back : float
         Probability that a vanished lesion is seen again at the next scan.
     """
 
-    volatility: float = 0.06
-    volatility_spread: float = 0.6
-    size_power: float = 0.1
-    reading: float = 0.03
-    jump: float = 0.08
-    jump_sd: float = 0.35
-    jump_mean: float = -0.05
-    copy: float = 0.2
-    copy_spread: float = 0.8
-    drift: float = 0.0
-    start: float = -0.03
-    start_sd: float = 0.1
-    trend_sd: float = 0.04
-    trend_time: float = 4.0
-    vanish: float = 0.03
-    vanish_power: float = 2.0
-    return_: float = 0.02
-
-    def vector(self) -> np.ndarray:
-        """Unconstrained coordinates, shape (p,): logarithms and logits where a value is bounded."""
-        return np.array([_INWARD[_KIND.get(f.name, "log")](getattr(self, f.name)) for f in fields(self)])
+    volatility: float
+    volatility_spread: float
+    reading: float
+    jump: float
+    jump_mean: float
+    jump_sd: float
+    still: float
+    still_spread: float
+    drift: float
+    start: float
+    start_sd: float
+    trend_sd: float
+    trend_time: float
+    vanish: float
+    vanish_power: float
+    back: float
 
     @classmethod
-    def from_vector(cls, vector: np.ndarray) -> LesionPopulation:
-        """The inverse of :meth:`vector`."""
-        pairs = zip(fields(cls), vector)
-        return cls(**{f.name: float(_OUTWARD[_KIND.get(f.name, "log")](v)) for f, v in pairs})
+    def from_vector(cls, theta: np.ndarray) -> LesionPopulation:
+        """From values in the order of :func:`hyperpriors`, shape (p,)."""
+        return cls(*(float(v) for v in theta))
 
     @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Names of the coordinates, in the order of :meth:`vector`."""
-        return tuple(f.name for f in fields(cls))
+    def from_mapping(cls, values: Mapping[str, float]) -> LesionPopulation:
+        """From a mapping with exactly these names."""
+        return cls(**{f.name: float(values[f.name]) for f in fields(cls)})
 
 
-_KIND = {
-    "jump": "logit", "copy": "logit", "vanish": "logit", "return_": "logit",
-    "jump_mean": "linear", "drift": "linear", "start": "linear", "size_power": "linear",
-}  # fmt: skip
-_INWARD: dict[str, Callable[[float], float]] = {"log": np.log, "logit": special.logit, "linear": float}
-_OUTWARD: dict[str, Callable[[float], float]] = {"log": np.exp, "logit": special.expit, "linear": float}
+#: Coordinates that decide whether a lesion is seen at all; the others decide how large it is read.
+DETECTION_NAMES = ("vanish", "vanish_power", "back")
+
+
+def hyperpriors() -> ParameterSpace:
+    """Weak priors of the population's constants, in the order of :class:`LesionPopulation`.
+
+    Round orders of magnitude, chosen before any fit; the data of some hundred patients outweigh them.
+    """
+
+    def logit(probability: float, sd: float) -> LogitNormal:
+        return LogitNormal(0.0, 1.0, float(special.logit(probability)), sd)
+
+    rows: tuple[tuple[str, str, Prior], ...] = (
+        ("volatility", "1", LogNormal(0.1, 0.7)),
+        ("volatility_spread", "1", LogNormal(0.5, 0.7)),
+        ("reading", "1", LogNormal(0.03, 0.5)),
+        ("jump", "1", logit(0.05, 1.0)),
+        ("jump_mean", "1", Normal(0.0, 0.3)),
+        ("jump_sd", "1", LogNormal(0.5, 0.5)),
+        ("still", "1", logit(0.2, 1.0)),
+        ("still_spread", "1", LogNormal(1.0, 0.5)),
+        ("drift", "1", Normal(0.0, 0.1)),
+        ("start", "1", Normal(0.0, 0.1)),
+        ("start_sd", "1", LogNormal(0.1, 0.7)),
+        ("trend_sd", "1", LogNormal(0.05, 0.7)),
+        ("trend_time", "1", LogNormal(3.0, 0.5)),
+        ("vanish", "1", logit(0.03, 1.0)),
+        ("vanish_power", "1", LogNormal(2.0, 0.5)),
+        ("back", "1", logit(0.03, 1.0)),
+    )
+    return ParameterSpace(tuple(Parameter(n, u, p, source="chosen: order of magnitude") for n, u, p in rows))
 
 
 @dataclass(frozen=True)
@@ -106,28 +128,28 @@ class Nodes:
 
     Parameters
     ----------
-    volatility, copy, log_weight : ndarray, shape (K,)
+    volatility, still, log_weight : ndarray, shape (K,)
     """
 
     volatility: np.ndarray
-    copy: np.ndarray
+    still: np.ndarray
     log_weight: np.ndarray
 
 
-def nodes(population: LesionPopulation, volatilities: int = 7, copies: int = 4) -> Nodes:
-    """Gauss-Hermite grid of the patient's volatility (log-normal) and copy probability (logit-normal)."""
+def nodes(population: LesionPopulation, volatilities: int = 5, stills: int = 3) -> Nodes:
+    """Gauss-Hermite grid of the patient's volatility (log-normal) and ``still`` (logit-normal)."""
     zv, wv = np.polynomial.hermite_e.hermegauss(volatilities)
-    zc, wc = np.polynomial.hermite_e.hermegauss(copies)
+    zs, ws = np.polynomial.hermite_e.hermegauss(stills)
     v = population.volatility * np.exp(population.volatility_spread * zv)
-    c = special.expit(special.logit(population.copy) + population.copy_spread * zc)
-    weight = np.log(np.outer(wv / wv.sum(), wc / wc.sum())).ravel()
-    return Nodes(np.repeat(v, copies), np.tile(c, volatilities), weight)
+    s = special.expit(special.logit(population.still) + population.still_spread * zs)
+    weight = np.log(np.outer(wv / wv.sum(), ws / ws.sum())).ravel()
+    return Nodes(np.repeat(v, stills), np.tile(np.clip(s, 1e-9, 1 - 1e-9), volatilities), weight)
 
 
 def transition(
     population: LesionPopulation, days: np.ndarray, volatility: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Exact transition of ``(x, b)`` over an interval without a jump.
+    """Exact transition of ``(x, b)`` of a moving lesion, without a jump.
 
     Parameters
     ----------
@@ -146,28 +168,26 @@ def transition(
 
     Notes
     -----
-    Integrated Ornstein-Uhlenbeck process (e.g. Gillespie 1996, Phys. Rev. E 54:2084, eqs. 1.6-1.9), plus a
-    Wiener term on ``x``. With ``e = exp(-s/T)``: ``Var b = q (1 - e^2)``, ``Cov = q T (1 - e)^2``,
-    ``Var x = q T (2 s - T (3 - e)(1 - e))`` where q is the stationary variance.
+    The integral of an Ornstein-Uhlenbeck process (Gillespie 1996, Phys. Rev. E 54:2084) plus a Wiener
+    term on ``x``. With ``l = 1 - exp(-s/T)`` and q the stationary variance: ``Var b = q l (2 - l)``,
+    ``Cov = q T l^2``, ``Var x = q T (2 s - T l (2 + l)) + v^2 s``.
     """
     s, v = np.broadcast_arrays(np.asarray(days, dtype=float) / INTERVAL_DAYS, np.asarray(volatility))
     time, q = population.trend_time, population.trend_sd**2
     loss = -np.expm1(-s / time)
-    zero, one = np.zeros_like(s), np.ones_like(s)
-    matrix = np.stack([np.stack([one, time * loss], -1), np.stack([zero, 1.0 - loss], -1)], -2)
+    matrix = np.zeros((*s.shape, 2, 2))
+    matrix[..., 0, 0] = 1.0
+    matrix[..., 0, 1] = time * loss
+    matrix[..., 1, 1] = 1.0 - loss
     shift = population.drift * np.stack([s - time * loss, loss], -1)
-    var_x = q * time * np.maximum(2.0 * s - time * (2.0 + loss) * loss, 0.0) + v**2 * s
-    cov = q * time * loss**2
-    var_b = q * loss * (2.0 - loss)
-    return matrix, shift, np.stack([np.stack([var_x, cov], -1), np.stack([cov, var_b], -1)], -2)
-
-
-def size_factor(population: LesionPopulation, diameter_mm: np.ndarray) -> np.ndarray:
-    """What the volatility of a lesion of this diameter is multiplied by."""
-    return np.asarray((np.maximum(diameter_mm, 1.0) / REFERENCE_MM) ** -population.size_power)
+    noise = np.empty((*s.shape, 2, 2))
+    noise[..., 0, 0] = q * time * np.maximum(2.0 * s - time * (2.0 + loss) * loss, 0.0) + v**2 * s
+    noise[..., 0, 1] = noise[..., 1, 0] = q * time * loss**2
+    noise[..., 1, 1] = q * loss * (2.0 - loss)
+    return matrix, shift, noise
 
 
 def vanish_probability(population: LesionPopulation, diameter_mm: np.ndarray) -> np.ndarray:
     """Probability that a lesion last read at this diameter (> 0) is not seen at the next scan."""
-    logit = special.logit(population.vanish)
-    return np.asarray(special.expit(logit - population.vanish_power * np.log(np.maximum(diameter_mm, 1.0) / 10.0)))
+    size = np.log(np.asarray(diameter_mm) / REFERENCE_MM)
+    return np.asarray(special.expit(special.logit(population.vanish) - population.vanish_power * size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,9 +37,10 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> Path:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".part-", suffix="".join(path.suffixes), dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        name = path.parent / f".part-{uuid.uuid4().hex}{''.join(path.suffixes)}"
+        # with the permissions any new file gets; mkstemp's are for its owner alone
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = name
         writer(temporary)
         os.replace(temporary, path)
     except OSError as error:

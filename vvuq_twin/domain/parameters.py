@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special, stats
 
 from .errors import BadInput
-from .keys import generator, integer
+from .keys import integer
 
 
 def _cdf(z: Any, xp: Any) -> Any:
@@ -129,6 +129,28 @@ class Tabulated:
 
     def to_gaussian(self, value: Any) -> Any:
         return _piecewise(np.asarray(value), np.asarray(self.values), np.asarray(self.scores), np)
+
+
+@dataclass(frozen=True)
+class Warped:
+    """Another prior with its standard-normal scores moved: its support is kept, whatever the move.
+
+    Parameters
+    ----------
+    prior : Prior
+        Where the support comes from.
+    table : Tabulated
+        From the new score to the prior's score.
+    """
+
+    prior: Prior
+    table: Tabulated
+
+    def from_gaussian(self, z: Any, xp: Any = np) -> Any:
+        return self.prior.from_gaussian(self.table.from_gaussian(z, xp), xp)
+
+    def to_gaussian(self, value: Any) -> Any:
+        return self.table.to_gaussian(self.prior.to_gaussian(value))
 
 
 def _piecewise(x: Any, knots: np.ndarray, values: np.ndarray, xp: Any) -> Any:
@@ -251,7 +273,7 @@ class ParameterSpace:
 
             return member_normals(seed, purpose, range(n), self.size)
         maker = {"sobol": stats.qmc.Sobol, "lhs": stats.qmc.LatinHypercube}[method]
-        unit = maker(self.size, rng=generator(seed, purpose, method)).random(n)
+        unit = maker(self.size, rng=integer(seed, purpose, method)).random(n)
         return special.ndtri(np.clip(unit, 1e-12, 1 - 1e-12))
 
     def sample(
@@ -297,7 +319,7 @@ def posterior_space(
     Raises
     ------
     BadInput
-        If there are fewer than ten draws with weight, or a value is not finite.
+        If there are fewer than ten draws with weight, a value is not finite, or a parameter does not vary.
     """
     theta = np.asarray(theta, dtype=float)
     w = np.full(len(theta), 1.0) if weights is None else np.asarray(weights, dtype=float)
@@ -307,6 +329,11 @@ def posterior_space(
         raise BadInput("the posterior sample has fewer than ten draws", "posterior", "use a larger ensemble")
     w = w / w.sum()
     scores = np.stack([p.prior.to_gaussian(theta[:, i]) for i, p in enumerate(space.parameters)], axis=-1)
+    if not np.isfinite(scores).all():
+        bad = space.names[int(np.argmin(np.isfinite(scores).all(axis=0)))]
+        raise BadInput(
+            f"a value of '{bad}' is not inside its prior's support", "posterior", "widen the prior"
+        )
     levels = np.linspace(-3.0, 3.0, knots)
     effective = 1.0 / np.sum(w**2)
     parameters: list[Parameter] = []
@@ -315,14 +342,20 @@ def posterior_space(
         s = scores[:, i]
         mean = float(w @ s)
         sd = float(np.sqrt(w @ (s - mean) ** 2))
+        if not sd > 1e-12 * max(1.0, abs(mean)):
+            raise BadInput(
+                f"'{p.name}' is the same in every draw", "posterior", "fix it, or use a larger ensemble"
+            )
         width = 1.06 * sd * effective**-0.2
         # shrinking the points keeps the variance of the smoothed marginal that of the sample
         centre = mean + (s - mean) * np.sqrt(max(1.0 - (width / sd) ** 2, 0.0))
         grid = np.linspace(centre.min() - 5 * width, centre.max() + 5 * width, 2001)
         cdf = special.ndtr((grid[:, None] - centre[None, :]) / width) @ w
         at = np.interp(special.ndtr(levels), cdf, grid)
-        values = np.asarray(p.prior.from_gaussian(at))
-        prior = Tabulated(tuple(levels.tolist()), tuple(values.tolist()))
+        root = p.prior
+        if isinstance(root, Warped):  # one table however many updates there were
+            at, root = root.table.from_gaussian(at), root.prior
+        prior = Warped(root, Tabulated(tuple(levels.tolist()), tuple(np.asarray(at).tolist())))
         parameters.append(Parameter(p.name, p.unit, prior, p.description, "posterior of: " + p.source))
         normal[:, i] = special.ndtri(np.clip(np.interp(s, grid, cdf), 1e-9, 1 - 1e-9))
     centred = normal - w @ normal
@@ -344,9 +377,13 @@ def prior_from_spec(spec: Mapping[str, Any], where: str) -> Prior:
     """
     from .errors import near
 
-    kinds: dict[str, type] = {
-        "normal": Normal, "lognormal": LogNormal, "uniform": Uniform, "loguniform": LogUniform, "logitnormal": LogitNormal,
-    }  # fmt: skip
+    kinds: dict[str, Any] = {
+        "normal": Normal,
+        "lognormal": LogNormal,
+        "uniform": Uniform,
+        "loguniform": LogUniform,
+        "logitnormal": LogitNormal,
+    }
     if len(spec) != 1:
         raise BadInput(
             "a prior names exactly one distribution", where, "for example lognormal: {median: 1, sd_log: 0.5}"
@@ -356,7 +393,7 @@ def prior_from_spec(spec: Mapping[str, Any], where: str) -> Prior:
         raise BadInput(f"the distribution '{name}' is not known", where, near(name, kinds))
     try:
         prior: Prior = kinds[name](**{k: float(v) for k, v in arguments.items()})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         wanted = ", ".join(kinds[name].__dataclass_fields__)
         raise BadInput(f"'{name}' takes {wanted}", where, "give these and no others") from error
     check_prior(prior, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,15 @@ def read_patient_file(folder: Path) -> tuple[PatientFile | None, Lined, list[Bad
     try:
         spec = PatientFile.model_validate(lined.data)
     except ValidationError as error:
-        for item, fault in zip(error.errors(), faults(PatientFile, error, "")):
+        items = error.errors()
+        unknown = [tuple(item["loc"]) for item in items if item["type"] == "extra_forbidden"]
+        for item, fault in zip(items, faults(PatientFile, error, "")):
             loc = tuple(item["loc"])
             if item["type"] == "extra_forbidden" and personal(loc[-1]):
                 continue  # said already
+            beside = [str(u[-1]) for u in unknown if u[:-1] == loc[:-1]]
+            if item["type"] == "missing" and get_close_matches(str(loc[-1]), beside):
+                continue  # it is there, misspelt
             found.append(_sentence(item, fault, lined.where(loc)))
         return None, lined, _ordered(found)
     found += [fault for fault in _meaning(spec, lined) if (fault.where, fault.problem) not in named]

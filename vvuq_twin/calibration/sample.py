@@ -1,0 +1,223 @@
+"""NUTS by PyMC on a likelihood in JAX: the bridge between the two, and the sampling itself."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..domain.errors import RunFailed
+from ..domain.keys import generator, integer
+from .laplace import Laplace
+from .likelihood import Likelihood
+
+Progress = Callable[[int, int], None]
+
+
+@cache
+def _op_class() -> type:
+    """The PyTensor operation (built on first use: PyTensor is slow to import)."""
+    import pytensor.tensor as pt
+    from pytensor.gradient import DisconnectedType
+    from pytensor.graph.basic import Apply
+    from pytensor.graph.op import Op
+
+    class JaxLogLikelihood(Op):
+        """Value and gradient of a :class:`Likelihood` in one evaluation.
+
+        The gradient is an output, and the pullback multiplies by it: a sampler that asks for the value
+        and the gradient runs the model once, forwards and backwards.
+        """
+
+        def __init__(self, likelihood: Likelihood) -> None:
+            self.likelihood = likelihood
+
+        def make_node(self, *inputs: Any) -> Any:
+            return Apply(
+                self, [pt.as_tensor_variable(inputs[0], dtype="float64")], [pt.dscalar(), pt.dvector()]
+            )
+
+        def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+            value, gradient = self.likelihood(inputs[0])
+            outputs[0][0] = np.asarray(value)
+            outputs[1][0] = gradient
+
+        def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> Any:
+            if not isinstance(cotangents[1].type, DisconnectedType):
+                raise TypeError("second derivatives of the likelihood are not available")
+            return [cotangents[0] * outputs[1]]
+
+        def connection_pattern(self, node: Any) -> list[list[bool]]:
+            return [[True, False]]
+
+    return JaxLogLikelihood
+
+
+def log_likelihood_op(likelihood: Likelihood) -> Any:
+    """A PyTensor operation ``z -> (log-likelihood, gradient)`` for use in any PyMC model."""
+    return _op_class()(likelihood)
+
+
+def pymc_model(likelihood: Likelihood) -> Any:
+    """The PyMC model: standard-normal scores ``z`` (shape (p,)) and the likelihood as a potential."""
+    import pymc as pm
+
+    with pm.Model() as model:
+        z = pm.Normal("z", 0.0, 1.0, shape=likelihood.space.size)
+        pm.Potential("likelihood", log_likelihood_op(likelihood)(z)[0])
+    return model
+
+
+@dataclass(frozen=True)
+class Chains:
+    """What the sampler drew.
+
+    Parameters
+    ----------
+    z : ndarray, shape (chains, draws, p)
+        Whitened scores.
+    diverging : ndarray of bool, shape (chains, draws)
+    energy : ndarray, shape (chains, draws)
+    at_limit : ndarray of bool, shape (chains, draws)
+        Whether the tree reached its greatest depth.
+    evaluations, bad : int
+        Gradient evaluations, and those whose value was not finite.
+    seconds : float
+    """
+
+    z: np.ndarray
+    diverging: np.ndarray
+    energy: np.ndarray
+    at_limit: np.ndarray
+    evaluations: int
+    bad: int
+    seconds: float
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    loggers = [logging.getLogger(n) for n in ("pymc", "pymc.sampling.mcmc", "pymc.stats.convergence")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before):
+            logger.setLevel(level)
+
+
+def nuts(
+    likelihood: Likelihood,
+    metric: Laplace,
+    seed: int,
+    chains: int = 2,
+    draws: int = 500,
+    tune: int = 150,
+    target_accept: float = 0.65,
+    max_treedepth: int = 8,
+    progress: Progress | None = None,
+    stage: int = 0,
+) -> Chains:
+    """Draw from the posterior.
+
+    The metric of NUTS is the Laplace covariance, so that the posterior looks like a standard normal to the
+    sampler and trees stay short; tuning has only the step size to find. Chains start apart:
+    at the mode plus one and a half Laplace standard deviations in a keyed direction.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+    metric : Laplace
+    seed : int
+    chains, draws, tune : int
+    target_accept : float
+    max_treedepth : int
+    progress : callable, optional
+        ``progress(iterations done, iterations in all)``.
+    stage : int
+        Names the draws, so that a second call gives others.
+
+    Raises
+    ------
+    RunFailed
+        If the sampler could not draw.
+    """
+    import pymc as pm
+    import pytensor
+    from pymc.step_methods.hmc.quadpotential import QuadPotentialFull
+
+    began, before, bad = time.perf_counter(), likelihood.evaluations, likelihood.bad
+    size = likelihood.space.size
+    total = chains * (draws + tune)
+    seen = [0] * chains
+    noise = generator(seed, "calibration", "initial", stage).standard_normal((chains, size))
+    starts = [{"z": metric.mode + 1.5 * metric.factor @ row} for row in noise]
+    interrupted = False
+
+    def watch(trace: Any, draw: Any) -> None:
+        nonlocal interrupted
+        # PyMC swallows an interrupt and goes on with the next chain: stop that one at once
+        if interrupted or any(0 < n < draws + tune for n in seen[: draw.chain]):
+            interrupted = True
+            raise KeyboardInterrupt
+        seen[draw.chain] += 1
+        if progress is not None:
+            progress(sum(seen), total)
+
+    mode = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
+    with _quiet(), pymc_model(likelihood) as model:
+        rng = integer(seed, "calibration", "potential", stage)
+        step = pm.NUTS(
+            model.value_vars,
+            potential=QuadPotentialFull(metric.covariance, rng=rng),
+            target_accept=target_accept,
+            max_treedepth=max_treedepth,
+            early_max_treedepth=max_treedepth,
+            step_scale=size**0.25,  # the first step is 1: the metric has made the posterior round
+            initial_point=starts[0],
+            compile_kwargs={"mode": mode},
+        )
+        try:
+            tree = pm.sample(
+                draws,
+                tune=tune,
+                chains=chains,
+                cores=1,
+                step=step,
+                initvals=starts,
+                random_seed=[integer(seed, "calibration", "chain", stage, c) for c in range(chains)],
+                progressbar=False,
+                quiet=True,
+                compute_convergence_checks=False,
+                discard_tuned_samples=True,
+                callback=watch,
+                compile_kwargs={"mode": mode},
+            )
+        except (ValueError, RuntimeError, pm.exceptions.SamplingError) as error:
+            if interrupted:
+                raise KeyboardInterrupt from error
+            raise RunFailed(
+                f"the calibration's sampler could not draw ({' '.join(str(error).split())[:200]})"
+            ) from error
+    if min(seen) < draws + tune:
+        raise KeyboardInterrupt
+    stats = tree["sample_stats"]
+    return Chains(
+        np.asarray(tree["posterior"]["z"].values, dtype=float),
+        np.asarray(stats["diverging"].values, dtype=bool),
+        np.asarray(stats["energy"].values, dtype=float),
+        np.asarray(stats["reached_max_treedepth"].values, dtype=bool),
+        likelihood.evaluations - before,
+        likelihood.bad - bad,
+        time.perf_counter() - began,
+    )

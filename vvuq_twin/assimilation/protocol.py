@@ -172,7 +172,8 @@ def prepare(carry: Carry, HE: np.ndarray, observations: Observations, status: np
     """Check and clean the input of an analysis.
 
     Missing pixels and repeated scans leave the observations; members with a status that is not zero or
-    a prediction that is not finite leave the ensemble. Nothing is dropped without a line in the note.
+    a prediction that is not finite leave the ensemble. A scan seen before may come again at any time.
+    Nothing is dropped without a line in the note.
     """
     HE = np.asarray(HE, dtype=float)
     size, m = len(carry.members), len(observations.y)
@@ -198,18 +199,18 @@ def prepare(carry: Carry, HE: np.ndarray, observations: Observations, status: np
         raise BadInput("an observed value is infinite", "observations", "mark missing pixels with NaN")
     if not np.isfinite(observations.time):
         raise BadInput("the time of the observations is not finite", "observations")
-    if observations.time < carry.time:
-        raise BadInput(
-            f"a scan at time {observations.time:g} came after one at {carry.time:g}",
-            "observations",
-            "sort the scans by time, or start again from the earlier state",
-        )
     if status is not None and np.shape(status) != (size,):
         raise BadInput(f"a status of shape {np.shape(status)} came for {size} members", "assimilation")
 
     present = np.isfinite(observations.y)
     repeated = _repeated(observations, carry.seen)
     kept = np.flatnonzero(present & ~repeated)
+    if len(kept) and observations.time < carry.time:
+        raise BadInput(
+            f"a scan at time {observations.time:g} came after one at {carry.time:g}",
+            "observations",
+            "sort the scans by time, or start again from the earlier state",
+        )
     used = _subset(observations, kept)
     HE = HE[:, kept]
 
@@ -266,7 +267,7 @@ def finish(problem: Problem, found: Mapping[str, Any], total: GlobalUpdate | Non
     return replace(
         carry,
         seen=carry.seen | frozenset(obs.ids if len(obs.y) else ()),
-        time=float(obs.time),
+        time=max(carry.time, float(obs.time)),
         cycle=carry.cycle + 1,
         step=0,
         total=total,

@@ -171,14 +171,14 @@ class GlobalUpdate:
         """See :class:`Update`; ``columns`` is not needed."""
 
         def work(tile: np.ndarray, _: slice) -> np.ndarray:
+            if self.dense is None and self.left is None:
+                return tile  # nothing was observed: exactly what it was, and no inflation
             mean = tile.mean(axis=0)
             tile -= mean
-            if self.dense is not None:
-                out = self.dense @ tile
-            elif self.left is not None and self.right is not None:
+            if self.left is not None and self.right is not None:
                 out = tile + self.left @ (self.right @ tile)
             else:
-                out = tile.copy()
+                out = self.matrix() @ tile
             out += mean
             return self.inflation.apply(tile, out) if inflate and self.inflation.active else out
 

@@ -49,7 +49,7 @@ plasma:
       - {day: 3, concentration: 0}
 markers:
   psa: {unit: ng/mL, values: [{day: 30, value: 4}, {day: 0, value: 6.5}]}
-"""  # noqa: E501
+"""
 
 FILES = ("brain", "tissue", "a1", "t1", "a2")
 

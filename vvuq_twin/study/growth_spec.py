@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -14,7 +14,7 @@ from .schema import Strict, StudySpec
 #: Units the model works in.
 MODEL_UNITS = {
     "k": "1/day", "alpha_rt": "1/Gy", "alpha_drug": "1/day", "beta_drug": "1/day", "exposure_weight": "1",
-    "adc_min": "mm2/s", "alpha_beta": "Gy",
+    "alpha_beta": "Gy",
 }  # fmt: skip
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -67,11 +67,11 @@ class ModelSpec(Strict):
 
     step_days: Positive = 1.0
     detection: Annotated[float, Field(gt=0, lt=1)] = 0.16
-    initial_modes: Annotated[int, Field(ge=2)] = 12
+    initial_modes: Annotated[int, Field(ge=3)] = 12
     initial_sd: Positive = 0.05
     initial_length_mm: Positive = 8.0
-    tail_length_mm: Positive = 3.2
-    tail_sd_log: Positive = 0.35
+    tail_length_mm: Positive = 2.0
+    tail_sd_log: Positive = 0.4
     noise_interval_days: Positive = 28.0
     noise_sd: Annotated[float, Field(ge=0)] = 0.15
     noise_correlation_days: Positive = 60.0
@@ -80,10 +80,13 @@ class ModelSpec(Strict):
 class ReductionSpec(Strict):
     """How the full order is reduced."""
 
-    training: Count = 24
-    modes: Count = 60
+    training: Count = 32
+    greedy: Annotated[int, Field(ge=0)] = 16
+    modes: Count = 72
+    energy: Positive = 5e-4
     tolerance: Positive = 1e-2
-    validation: Count = 12
+    validation: Count = 16
+    rounds: Annotated[int, Field(ge=0)] = 1
 
 
 class ObservationSpec(Strict):
@@ -92,9 +95,15 @@ class ObservationSpec(Strict):
     adc_water_mm2_per_s: Positive = 3.0e-3
     organ: str = "brain"
     margin_mm: Positive = 8.0
+    block_mm: Positive = 8.0
+    volume_cv: Positive = 0.05
+    edge_mm: Positive = 0.3
+    adc_floor_quantile: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
+    adc_min_sd_log: Positive = 0.1
+    local_sd: Positive = 0.05
     representation_sd: Positive = 0.05
-    representation_length_mm: Positive = 8.0
-    representation_modes: Count = 30
+    representation_length_mm: Positive = 20.0
+    representation_modes: Count = 20
 
 
 class AssimilationSpec(Strict):
@@ -134,6 +143,7 @@ class GrowthSpec(StudySpec):
     assimilation: AssimilationSpec = AssimilationSpec()
     sensitivity: SensitivitySpec | None = None
     calibration: CalibrationSpec | None = None
+    dose_unit_mg_per_m2: Positive = 75.0
     batch: Count = 50
 
     @field_validator("parameters")
@@ -155,7 +165,3 @@ class GrowthSpec(StudySpec):
     def space(self) -> ParameterSpace:
         """The physical parameters (the initial field's and the noise's scores are added by the twin)."""
         return ParameterSpace(tuple(spec.parameter(name) for name, spec in self.parameters.items()))
-
-    def cohort_settings(self) -> dict[str, Any]:
-        """The settings as plain data, for a worker."""
-        return self.model_dump()

@@ -1,0 +1,287 @@
+"""The growth study: scans over time to a forecast with error bars, its scores and its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..domain.errors import BadInput, RunFailed
+from ..domain.evidence import Evidence
+from ..domain.files import write_with
+from ..domain.runfolder import Number, RunFolder
+from ..ensemble.cluster import cluster
+from ..imaging.series import ScanSeries, read_series
+from .exposure import Exposure, exposure_map
+from .growth_figures import cycles, over_time, slices
+from .growth_forecast import field_maps, field_numbers, gather, score_numbers, write_fields
+from .growth_model import load_model, model_context, reduce_growth, runner, save_model
+from .growth_problem import GrowthProblem, growth_problem
+from .growth_spec import GrowthSpec
+from .growth_twin import Assimilated, assimilate, observed, quantities
+from .workflow import Options
+
+
+def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: Options) -> None:
+    """Run a growth study into a run folder; every stage that is finished is not done again.
+
+    Raises
+    ------
+    BadInput
+        If the patient or the settings cannot be used.
+    RunFailed
+        If an ensemble could not be run.
+    """
+    series, truth, notes = _patient(spec, data, run, options)
+    assimilated = spec.assimilation.visits if options.assimilate is None else options.assimilate
+    options.progress("exposure map", 0, 1)
+    exposure = exposure_map(series)
+    options.progress("exposure map", 1, 1)
+    problem = growth_problem(series, spec, None if exposure is None else exposure.weight, assimilated)
+    work = run.path / "work"
+    with cluster(options.workers, options.cluster, work) as client:
+        model = work / "model.pickle"
+        if not model.exists():
+            trained = reduce_growth(problem.case, spec.reduction, spec.seed, client, options.progress)
+            save_model(model, problem.case, trained.reduced)
+            run.journal.append("reduced model trained", rank=trained.reduced.rank)
+        problem, reduced = _with_case(problem, model)
+        context = model_context(model)
+        step = runner(run.path / "results.zarr", context, spec.batch, client, options.progress)
+        result = assimilate(problem, reduced, step, assimilated, spec.seed)
+        run.journal.append("visits assimilated", visits=assimilated, members=len(result.members))
+        _tell_patient(run, problem, exposure, notes, assimilated)
+        _tell_reduction(run, spec, reduced)
+        _tell_assimilation(run, problem, result)
+        _tell_forecast(run, problem, reduced, result, assimilated, truth, spec.seed)
+        from .growth_uncertainty import further
+
+        further(run, spec, problem, reduced, result, context, client, options, exposure)
+
+
+def _with_case(problem: GrowthProblem, model: Path) -> tuple[GrowthProblem, Any]:
+    from dataclasses import replace
+
+    case, reduced = load_model(str(model))
+    return replace(problem, case=case), reduced
+
+
+def _patient(
+    spec: GrowthSpec, data: Path | None, run: RunFolder, options: Options
+) -> tuple[ScanSeries, dict[str, np.ndarray] | None, tuple[str, ...]]:
+    """The scans, the truth if the patient is virtual, and what had to be assumed."""
+    if data is not None:
+        if data.is_file():
+            raise BadInput(
+                "this is a file, not a patient folder", str(data), "name the folder that holds patient.yaml"
+            )
+        default = next((n[2:] for n in spec.parameters if n.startswith("D_")), "tissue")
+        series, notes = read_series(data, default)
+        return series, None, notes
+    if spec.virtual is None:
+        raise BadInput("the study names no patient", "study.yaml: virtual", "add it, or give --data FOLDER")
+    from ..virtual.folder import write_patient
+    from ..virtual.glioma import make_patient
+
+    folder, hidden = run.path / "patient", run.path / "truth.npz"
+    if not (folder / "patient.yaml").exists() or not hidden.exists():
+        options.progress("virtual patient", 0, 1)
+        made = make_patient(spec.virtual.seed, spec.virtual.spacing_mm, spec.virtual.refine)
+        arrays = {
+            "cellularity": made.cellularity.astype(np.float32), "total": made.total, "volume": made.volume,
+            "names": np.array(list(made.truth.values)), "values": np.array(list(made.truth.values.values())),
+        }  # fmt: skip
+        write_with(hidden, lambda p: np.savez_compressed(p, **arrays))  # type: ignore[arg-type]
+        write_patient(made, folder)
+        options.progress("virtual patient", 1, 1)
+        run.journal.append("virtual patient made", seed=spec.virtual.seed)
+    series, notes = read_series(folder)
+    with np.load(hidden) as truth:
+        return series, {name: truth[name] for name in truth.files}, notes
+
+
+def _tell_patient(
+    run: RunFolder,
+    problem: GrowthProblem,
+    exposure: Exposure | None,
+    notes: tuple[str, ...],
+    assimilated: int,
+) -> None:
+    series, given = problem.series, problem.series.treatments
+    grid = series.grid
+    rows: list[list[Any]] = [
+        ["patient", series.id],
+        [
+            "grid",
+            f"{' x '.join(map(str, grid.shape))} voxels of {' x '.join(f'{h:g}' for h in grid.spacing)} mm",
+        ],
+        ["organ", f"{int(series.brain.sum())} voxels, tissues: {', '.join(series.labels.values())}"],
+        ["visits (day)", ", ".join(f"{v.id} ({v.day:g})" for v in series.visits)],
+        ["assimilated", ", ".join(v.id for v in series.visits[:assimilated])],
+        ["held out", ", ".join(v.id for v in series.visits[assimilated:])],
+        ["radiation", f"{len(given.fractions)} fractions, {sum(g for _, g in given.fractions):g} Gy in all"],
+        ["drug", f"{len(given.drug_doses)} doses of {given.agent}" if given.drug_doses else "none"],
+    ]
+    if exposure is not None:
+        rows.append(
+            [
+                "drug exposure",
+                f"tumour interstitium over plasma {exposure.ratio:.2f}; transport run's mass balance error "
+                f"{exposure.balance:.1e}",
+            ]
+        )
+    run.table(
+        "patient",
+        [("what", ""), ("value", "")],
+        rows,
+        title="Patient and regimen",
+        caption="",
+        section="patient",
+    )
+    for i, note in enumerate(notes):
+        run.text(f"note_{i}", "patient", note, i)
+    if exposure is not None:
+        run.evidence(
+            Evidence(
+                "discretization.exposure_balance", "numerical_solver_error",
+                "The transport run behind the exposure map conserves mass.", "relative error below 1e-9",
+                {"relative error": exposure.balance}, "passed" if exposure.balance < 1e-9 else "failed",
+            )
+        )  # fmt: skip
+
+
+def _tell_reduction(run: RunFolder, spec: GrowthSpec, reduced: Any) -> None:
+    e = reduced.errors
+    good = e["worst"] < spec.reduction.tolerance and e["failed"] == 0
+    result = {
+        "worst relative error (L2 in the tumour, worst visit)": e["worst"],
+        "99th percentile": e["percentile_99"], "median": e["median"], "unseen members": e["members"],
+        "failed members": e["failed"], "modes": reduced.rank,
+        "error estimate over truth, median": e["tightness"],
+    }  # fmt: skip
+    run.evidence(
+        Evidence(
+            "reduction.error", "numerical_solver_error",
+            "The reduced model follows the full order on parameters it was not trained on.",
+            f"worst relative L2 error inside the tumour, worst visit, below {100 * spec.reduction.tolerance:g} %, none failed",
+            result, "passed" if good else "failed",
+        )
+    )  # fmt: skip
+    run.summary(
+        Number("reduction_error_worst", e["worst"], "1", group="reduction", of="reduced model",
+               description="relative L2 error inside the tumour at the worst visit, largest of the unseen members"),
+        Number("reduction_error_median", e["median"], "1", group="reduction", of="reduced model",
+               description="the same, median"),
+    )  # fmt: skip
+    run.data(
+        "timings",
+        {k: e[k] for k in ("speed_up", "full_seconds", "reduced_seconds", "offline_seconds", "break_even")},
+    )
+    run.text(
+        "speed_up", "verification",
+        f"Speed of the reduced model, measured when it was trained: {e['speed_up']:.0f} times the full order at equal "
+        f"steps ({e['full_seconds']:.3f} s against {e['reduced_seconds']:.4f} s per member, one thread); the training of "
+        f"{e['offline_seconds']:.0f} s has paid after {e['break_even']:.0f} members.",
+    )  # fmt: skip
+
+
+def _tell_assimilation(run: RunFolder, problem: GrowthProblem, result: Assimilated) -> None:
+    names = ("spread", "observation_error", "innovation_rmse", "spread_over_error", "chi_square_over_m",
+             "degrees_of_freedom_for_signal", "effective_size")  # fmt: skip
+    rows = []
+    for c in (c for c in result.cycles if c["step"] == 0):
+        visit = problem.series.visits[c["cycle"] + 1]
+        counted = [c.get("members"), c.get("observations"), c.get("missing")]
+        rows.append([visit.id, visit.day, *counted, *(c.get(n) for n in names)])
+    run.table(
+        "cycles",
+        [("visit", ""), ("day", ""), ("members", ""), ("observations", ""), ("missing", ""), ("spread", "µm²/ms"),
+         ("observation error", "µm²/ms"), ("innovation", "µm²/ms"), ("spread over error", ""), ("chi² / m", ""),
+         ("signal", "degrees of freedom"), ("effective size", "")],
+        rows, title="Analyses", section="assimilation", order=2,
+        caption="Forecast of each scan before its first update. Spread over error compares the innovation that "
+        "ensemble and observation error expect with the one that came: 1 is right, below 1 too sure.",
+    )  # fmt: skip
+    run.data("cycles", list(result.cycles))
+    space = problem.space
+    shown = [i for i, n in enumerate(space.names) if not n.startswith(("initial_", "growth_noise_"))]
+    before, after = (np.asarray(space.from_gaussian(z)) for z in (result.prior, result.posterior))
+    rows = []
+    for i in shown:
+        p = space.parameters[i]
+        low, mid, high = np.quantile(after[:, i], [0.05, 0.5, 0.95])
+        gain = 1.0 - float(result.posterior[:, i].var(ddof=1) / result.prior[:, i].var(ddof=1))
+        rows.append(
+            [p.name, p.unit, *np.quantile(before[:, i], [0.05, 0.5, 0.95]).tolist(), low, mid, high, gain]
+        )
+    run.table(
+        "parameters",
+        [("parameter", ""), ("unit", ""), ("prior 5 %", ""), ("prior median", ""), ("prior 95 %", ""), ("posterior 5 %", ""),
+         ("posterior median", ""), ("posterior 95 %", ""), ("variance explained", "")],
+        rows, title="What was learned", section="assimilation", order=3,
+        caption="Shared parameters before and after the assimilated visits. Little variance explained means that "
+        "these scans cannot tell the parameter.",
+    )  # fmt: skip
+
+
+def _tell_forecast(
+    run: RunFolder, problem: GrowthProblem, reduced: Any, result: Assimilated, assimilated: int,
+    truth: dict[str, np.ndarray] | None, seed: int,
+) -> None:  # fmt: skip
+    members = np.arange(len(result.prior))
+    posterior = quantities(
+        problem, reduced, result.posterior, result.posterior_run, result.members, seed, "posterior"
+    )
+    prior = quantities(problem, reduced, result.prior, result.prior_run, members, seed, "prior")
+    scans = np.array(observed(problem))
+    kinds = (
+        [("", None)]
+        if truth is None
+        else [("", np.array([truth["total"], truth["volume"]])), ("seen_", None)]
+    )
+    for prefix, outcome in kinds:
+        forecasts = gather(problem, posterior, prior, assimilated - 1, outcome, seed)
+        numbers = score_numbers(problem, forecasts)
+        if prefix:
+            numbers = [n for n in numbers if n.group == "scores"]
+            numbers = [Number(**{**asdict(n), "name": prefix + n.name}) for n in numbers]
+        else:
+            over_time(run, problem, forecasts, scans)
+            cycles(run, result.ahead, forecasts, scans)
+        run.summary(*numbers)
+        _judge(run, prefix, numbers)
+    if not np.isfinite(posterior.total).all():
+        raise RunFailed("the forecast is not finite")
+    for visit in range(assimilated, len(problem.series.visits)):
+        maps = field_maps(problem, reduced, result.posterior_run[:, visit])
+        write_fields(run, problem, visit, maps)
+        run.summary(*field_numbers(problem, maps, visit))
+        slices(
+            run, problem, visit, maps, None if truth is None else truth["cellularity"][visit].astype(float)
+        )
+    arrays = {
+        "total": posterior.total, "volume": posterior.volume, "seen_total": posterior.seen_total,
+        "seen_volume": posterior.seen_volume, "days": np.array([v.day for v in problem.series.visits]),
+    }  # fmt: skip
+    write_with(run.path / "forecast.npz", lambda p: np.savez_compressed(p, **arrays))  # type: ignore[arg-type]
+
+
+def _judge(run: RunFolder, prefix: str, numbers: list[Number]) -> None:
+    """Evidence: is the forecast better than each baseline on the visits that were held out?"""
+    score = {(n.name, n.of): n.value for n in numbers}
+    against = "what the scans show" if prefix else "the outcome"
+    for name in ("crps_total_cellularity", "crps_volume"):
+        mine = score[(prefix + name, "forecast")]
+        others = {of: v for (n, of), v in score.items() if n == prefix + name and of != "forecast"}
+        run.evidence(
+            Evidence(
+                f"validation.{prefix}{name}", "output_comparison",
+                f"The forecast of {name.removeprefix('crps_').replace('_', ' ')} at held-out visits beats both baselines "
+                f"({against}, one patient).",
+                "mean CRPS below that of persistence and of unassimilated growth",
+                {"forecast (cm3)": mine, **{f"{of} (cm3)": v for of, v in others.items()}},
+                "passed" if all(mine < v for v in others.values()) else "failed",
+            )
+        )  # fmt: skip

@@ -1,0 +1,108 @@
+"""The reduced growth model of a study: trained and validated in batches, then run by workers."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..domain.files import sha256, write_bytes
+from ..ensemble.context import Context
+from ..ensemble.run import run_batches
+from ..reduction.case import GrowthCase
+from ..reduction.growth import ReducedGrowth
+from ..reduction.training import Trained, train
+from .growth_spec import ReductionSpec
+from .growth_twin import Runner
+
+Progress = Callable[[str, int, int], None]
+
+
+def reduce_growth(
+    case: GrowthCase, spec: ReductionSpec, seed: int, client: Any, progress: Progress
+) -> Trained:
+    """Train the reduced model of a patient and measure its error on draws of the prior it has not seen."""
+    stage = iter(range(1, 100))
+
+    def mapped(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        tasks = list(items)
+        label = f"reduced model, stage {next(stage)}"
+        progress(label, 0, len(tasks))
+        if client is None:
+            out = []
+            for i, task in enumerate(tasks, start=1):
+                out.append(function(task))
+                progress(label, i, len(tasks))
+            return out
+        from dask.distributed import as_completed
+
+        shared = client.scatter(function, broadcast=True, hash=False)
+        futures = [client.submit(_call, shared, task, pure=False, retries=1) for task in tasks]
+        for i, _ in enumerate(as_completed(futures, loop=client.loop), start=1):
+            progress(label, i, len(tasks))
+        return list(client.gather(futures))
+
+    return train(
+        case, seed, spec.training, spec.greedy, spec.validation, spec.energy, spec.modes, spec.tolerance,
+        spec.rounds, batch=4, mapper=mapped,
+    )  # fmt: skip
+
+
+def _call(function: Callable[[Any], Any], task: Any) -> Any:
+    return function(task)
+
+
+def save_model(path: Path, case: GrowthCase, reduced: ReducedGrowth) -> Path:
+    """Keep what the workers need; a run's own scratch, not an exchange format."""
+    return write_bytes(path, pickle.dumps((case, reduced), protocol=5))
+
+
+def load_model(path: str) -> tuple[GrowthCase, ReducedGrowth]:
+    """What :func:`save_model` wrote."""
+    with open(path, "rb") as source:
+        return pickle.load(source)
+
+
+def model_context(path: Path) -> Context:
+    """The model as a context of batches, identified by its content."""
+    return Context(load_model, (str(Path(path).resolve()),), sha256(path))
+
+
+def trajectory(
+    z: np.ndarray, members: np.ndarray, model: tuple[GrowthCase, ReducedGrowth]
+) -> dict[str, np.ndarray]:
+    """Batch function: reduced coefficients at the visits, (batch, V, size), and the status."""
+    case, reduced = model
+    coefficients, status = reduced.run(case, np.asarray(case.space.from_gaussian(z)))
+    return {"coefficients": coefficients, "status": status.astype(np.int32)}
+
+
+def quantities_task(
+    z: np.ndarray, members: np.ndarray, model: tuple[GrowthCase, ReducedGrowth]
+) -> dict[str, np.ndarray]:
+    """Batch function: visible cellularity and volume at the visits, voxels, (batch, 2, V), and the status."""
+    case, reduced = model
+    coefficients, status = reduced.run(case, np.asarray(case.space.from_gaussian(z)))
+    out = np.zeros((len(z), 2, coefficients.shape[1]))
+    for v in range(coefficients.shape[1]):
+        for _, values in reduced.blocks(coefficients[:, v]):
+            seen = values >= case.n_detect
+            out[:, 0, v] += (values * seen).sum(axis=1)
+            out[:, 1, v] += seen.sum(axis=1)
+    return {"quantities": out, "status": status.astype(np.int32)}
+
+
+def runner(store: Path, model: Context, batch: int, client: Any, progress: Progress) -> Runner:
+    """A runner that keeps every ensemble in ``store`` and goes on where it stopped."""
+
+    def run(z: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray]:
+        ensemble = run_batches(
+            trajectory, z, store / label, batch, client, label,
+            lambda done, total: progress(f"ensemble {label}", done, total), model,
+        )  # fmt: skip
+        return np.nan_to_num(ensemble["coefficients"][:]), ensemble.status
+
+    return run

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ..calibration.population import PersistenceErrors, PopulationFit, fit_population
-from ..twin.lesion import DETECTION_NAMES, LesionPopulation, hyperpriors
+from ..twin.lesion import DETECTION_NAMES, LesionPopulation, hyperpriors, nodes
 from .lesion_filter import assimilate, detection_log_probability, forecast, log_volume
 from .lesion_table import LesionTable
 
@@ -36,6 +36,8 @@ class FoldSettings:
         Of the search for the population's constants.
     members : int
         Quantiles that represent a forecast.
+    nodes : tuple of int
+        Points of the grid of the patients' volatility and probability to stand still.
     """
 
     detection_mm: float
@@ -44,6 +46,7 @@ class FoldSettings:
     last_needs: int = 6
     iterations: int = 20
     members: int = 200
+    nodes: tuple[int, int] = (5, 3)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ def learn(
         return float(detection_log_probability(population, last[pairs], reading[pairs]).sum())
 
     def size(theta: np.ndarray) -> float:
-        _, score = assimilate(LesionPopulation.from_vector(theta), training)
+        population = LesionPopulation.from_vector(theta)
+        _, score = assimilate(population, training, nodes(population, *settings.nodes))
         return float(np.nansum(score[:, scored]))
 
     detection = fit_population(seen, space, DETECTION_NAMES, iterations=100)
@@ -115,7 +119,8 @@ def forecast_fold(
     population: LesionPopulation, training: LesionTable, test: LesionTable, settings: FoldSettings
 ) -> FoldForecasts:
     """Assimilate each test patient's scans in turn and forecast those of every task, beside persistence."""
-    posteriors, _ = assimilate(population, test)
+    grid = nodes(population, *settings.nodes)
+    posteriors, _ = assimilate(population, test, grid)
     level = levels(settings.members)
     limit = settings.detection_mm
     size = log_volume(test.diameter_mm, limit)
@@ -130,7 +135,7 @@ def forecast_fold(
                 if not len(rows):
                     continue
                 days = test.day[rows, k : k + horizon] - test.day[rows, k - 1 : k]
-                twin = log_volume(forecast(population, now, days, limit).members(level, limit), limit)
+                twin = log_volume(forecast(population, now, days, limit, grid).members(level, limit), limit)
                 last = size[rows, k - 1]
                 gone = (now.last_mm <= 0).astype(int)
                 plain = np.maximum(errors.members(last, gone, level), log_volume(np.zeros(1), limit))

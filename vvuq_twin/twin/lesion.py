@@ -191,3 +191,56 @@ def vanish_probability(population: LesionPopulation, diameter_mm: np.ndarray) ->
     """Probability that a lesion last read at this diameter (> 0) is not seen at the next scan."""
     size = np.log(np.asarray(diameter_mm) / REFERENCE_MM)
     return np.asarray(special.expit(special.logit(population.vanish) - population.vanish_power * size))
+
+
+def simulate(
+    population: LesionPopulation,
+    day: np.ndarray,
+    first_mm: np.ndarray,
+    rng: np.random.Generator,
+    width_mm: float = 1.0,
+) -> np.ndarray:
+    """Readings of virtual patients, drawn from the model itself.
+
+    Parameters
+    ----------
+    day : ndarray, shape (P, V)
+        Days of the scans; NaN beyond a patient's scans.
+    first_mm : ndarray, shape (P,)
+        True diameter at the first scan.
+    rng : numpy.random.Generator
+    width_mm : float
+        What readings are rounded to.
+
+    Returns
+    -------
+    ndarray, shape (P, V)
+        Diameters in mm, 0 for a vanished lesion (which here never comes back), NaN where ``day`` is.
+    """
+    count, visits = day.shape
+    v = population.volatility * np.exp(population.volatility_spread * rng.standard_normal(count))
+    odds = special.logit(population.still) + population.still_spread * rng.standard_normal(count)
+    trend = population.start + population.start_sd * rng.standard_normal(count)
+    state = np.stack([np.log(first_mm), trend], axis=-1)
+
+    def read() -> np.ndarray:
+        value = np.exp(state[:, 0] + population.reading * rng.standard_normal(count))
+        return np.maximum(np.round(value / width_mm), 1.0) * width_mm
+
+    out = np.full(day.shape, np.nan)
+    out[:, 0] = read()
+    for t in range(1, visits):
+        matrix, shift, noise = transition(population, np.nan_to_num(day[:, t] - day[:, t - 1], nan=1.0), v)
+        kick = np.einsum("pij,pj->pi", np.linalg.cholesky(noise), rng.standard_normal((count, 2)))
+        moved = np.einsum("pij,pj->pi", matrix, state) + shift + kick
+        jumps = rng.random(count) < population.jump
+        size = population.jump_mean + population.jump_sd * rng.standard_normal(count)
+        moved[:, 0] += np.where(jumps, size, 0.0)
+        still = np.asarray(rng.random(count) < special.expit(odds))
+        last = out[:, t - 1]
+        seen = np.nan_to_num(last) > 0
+        gone = rng.random(count) < vanish_probability(population, np.where(seen, last, 1.0))
+        state = np.where(still[:, None], state, moved)
+        value = np.where(still, last, read())
+        out[:, t] = np.where(seen & ~gone, value, 0.0)
+    return np.where(np.isfinite(day), out, np.nan)

@@ -53,7 +53,7 @@ def padded(rank: int, multiple: int = PAD) -> int:
 
 
 def pair_products(a: Any, xp: Any) -> Any:
-    """Products ``a_i a_j``, each pair at least once, of a (N, size): blocks of 8 rows by the columns from there on.
+    """Products ``a_i a_j`` of a (N, size), each pair at least once: 8 rows by the columns from there on.
 
     Returns
     -------

@@ -113,7 +113,7 @@ class ReducedGrowth:
     def inputs(
         self, case: GrowthCase, theta: Any, xp: Any = np, amplitude: Any = None
     ) -> tuple[Any, GrowthInputs, Any]:
-        """Initial coefficients (N, size), what drives the members, and the drug's amplitude at the end (N,)."""
+        """Initial coefficients (N, size), what drives the members, the drug's final amplitude (N,)."""
         values = case.values(theta, xp)
         level = xp.zeros(theta.shape[0]) if amplitude is None else amplitude
         first, second, final = drug_integrals(
@@ -130,7 +130,7 @@ class ReducedGrowth:
         return self.initial(case, values.initial, xp), driven, final
 
     def every_step(self, case: GrowthCase, theta: Any, xp: Any = np) -> tuple[Any, Any, Any]:
-        """Coefficients at the end of every padded step (S, N, size), at the start (N, size), and the status (N,)."""
+        """Coefficients after every padded step (S, N, size), at the start (N, size), and status (N,)."""
         a0, driven, _ = self.inputs(case, theta, xp)
         states, _, status = propagate(self.operators, a0, driven, case.timeline.dt, self.limit, self.substeps)
         return states, a0, status
@@ -231,7 +231,7 @@ def build(
         vectors=wide,
         operators=operators,
         limit=3.0 * max(s.largest for s in snapshots),
-        substeps=max(1, int(np.ceil(speed / 2.5))),
+        substeps=max(1, int(np.ceil(speed / 2.4))),
         size_full=case.faces.n,
         singular_values=basis.singular_values,
         fingerprint=fingerprint(case, tolerance, max_rank),

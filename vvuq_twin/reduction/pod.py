@@ -51,13 +51,6 @@ def gram(snapshots: np.ndarray, block: int = _BLOCK) -> np.ndarray:
     return 0.5 * (out + out.T)
 
 
-def normalise(snapshots: np.ndarray, floor: float = 0.0) -> np.ndarray:
-    """Snapshots scaled to norm one, so that truncation acts on relative errors; rows below ``floor`` become 0."""
-    size = np.linalg.norm(snapshots, axis=1)
-    scale = np.where(size > floor, 1.0 / np.where(size > 0, size, 1.0), 0.0)
-    return snapshots * scale[:, None]
-
-
 def _spectrum(snapshots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Decreasing singular values and left singular vectors of the snapshot rows, from the Gram matrix."""
     values, vectors = np.linalg.eigh(gram(snapshots))

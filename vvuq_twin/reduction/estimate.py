@@ -1,0 +1,148 @@
+"""An error estimate for every member online: the full order's residual at a few hundred voxels.
+
+The residual ``R = f(V a) - V da/dt`` of the reduced trajectory is sampled at voxels drawn in proportion
+to the tumour's energy (with the weights that make its norm unbiased), added up over time with the
+initial projection error, and divided by the norm of the field. This *indicator* is not a bound; on a
+validation set the factor is measured that puts it above the true error (split conformal prediction,
+Vovk et al. 2005): the estimate is statistical, and good for parameters drawn as the validation's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..domain.keys import generator
+from .backend import jax, jnp
+from .case import GrowthCase
+from .galerkin import GrowthOperators, pair_products
+from .propagate import GrowthInputs
+
+
+class Probe(NamedTuple):
+    """The full order's right-hand side at sampled voxels.
+
+    Parameters
+    ----------
+    basis : array, shape (m, size)
+        Rows of V.
+    spread : array, shape (G, m, size)
+        Rows of ``A_g V``.
+    exposure : array, shape (m,)
+        Relative exposure w.
+    weight : array, shape (m,)
+        Sampling weights: ``sum(weight * f(x)^2)`` estimates the sum over all voxels.
+    """
+
+    basis: Any
+    spread: Any
+    exposure: Any
+    weight: Any
+
+
+def make_probe(
+    case: GrowthCase, vectors: np.ndarray, rows: np.ndarray, energy: np.ndarray, samples: int, seed: int
+) -> Probe:
+    """Draw the voxels and take the rows of the operators.
+
+    Parameters
+    ----------
+    case : GrowthCase
+    vectors : ndarray, shape (n_rows, size)
+    rows : ndarray of int, shape (n_rows,)
+    energy : ndarray, shape (n_rows,)
+        Sum of squares of the snapshots at each voxel.
+    samples : int
+    seed : int
+    """
+    chance = 0.7 * np.sqrt(energy) / np.sqrt(energy).sum() + 0.3 / len(rows)
+    picked = np.sort(generator(seed, "reduction", "probe").choice(len(rows), size=samples, p=chance))
+    spread = [term.tocsr()[rows[picked]][:, rows] @ vectors for term in case.faces.sparse_terms()]
+    exposure = np.ones(samples) if case.exposure is None else case.exposure[rows[picked]]
+    return Probe(vectors[picked], np.array(spread), exposure, 1.0 / (samples * chance[picked]))
+
+
+@partial(jax.jit, static_argnames=("stride",))
+def indicator(
+    operators: GrowthOperators,
+    probe: Probe,
+    inputs: GrowthInputs,
+    dt: Any,
+    a0: Any,
+    initial_error: Any,
+    states: Any,
+    visits: Any,
+    stride: int = 4,
+) -> Any:
+    """Uncalibrated relative error of each member at each visit.
+
+    Parameters
+    ----------
+    operators, probe, inputs, dt
+        As for the propagation.
+    a0 : array, shape (N, size)
+    initial_error : array, shape (N,)
+        Norm of what the basis leaves out of the initial field.
+    states : array, shape (S, N, size)
+        Of :func:`~vvuq_twin.reduction.propagate.propagate`.
+    visits : array of int, shape (V,)
+        Step at whose end each visit lies; -1 for the initial state.
+    stride : int
+        The residual is taken at every stride-th step.
+
+    Returns
+    -------
+    array, shape (N, V)
+    """
+    steps = dt.shape[0]
+    inverse = jnp.where(dt > 0, 1.0 / jnp.where(dt > 0, dt, 1.0), 0.0)
+    kill = (inputs.kill_first + inputs.kill_second) * inverse
+    # what an early error has become by the end of each step, relative to its start: growth and kill
+    gain = jnp.cumsum(inputs.growth * dt - kill * dt + inputs.log_survival, axis=1)
+    weight = inputs.weight[:, None]
+
+    def residual(s: Any) -> Any:
+        a = states[s]
+        k, kappa = inputs.growth[:, s, None], kill[:, s, None]
+        spread = jnp.einsum("ng,gij,nj->ni", inputs.conductance, operators.diffusion, a)
+        rate = spread + k * (a - pair_products(a, jnp) @ operators.quadratic)
+        rate = rate - kappa * (1.0 + weight * (operators.omega - 1.0)) * a
+        u = a @ probe.basis.T
+        full = k * u * (1.0 - u) - kappa * (1.0 + weight * (probe.exposure - 1.0)) * u
+        for g in range(probe.spread.shape[0]):
+            full = full + inputs.conductance[:, g, None] * (a @ probe.spread[g].T)
+        gap = full - rate @ probe.basis.T
+        return jnp.sqrt((probe.weight * gap * gap).sum(axis=1))
+
+    picked = jnp.arange(0, steps, stride)
+    size = jax.lax.map(residual, picked)
+    share = jnp.concatenate([dt, jnp.zeros(-steps % stride)]).reshape(-1, stride).sum(axis=1)
+    added = size.T * share * jnp.exp(-gain[:, picked])
+    grown = jnp.exp(gain) * (
+        initial_error[:, None] + jnp.repeat(jnp.cumsum(added, axis=1), stride, axis=1)[:, :steps]
+    )
+    norm = jnp.sqrt((states**2).sum(axis=2)).T
+    at_step = grown / jnp.maximum(norm, 1e-300)
+    at_start = initial_error / jnp.maximum(jnp.sqrt((a0**2).sum(axis=1)), 1e-300)
+    return jnp.where(visits[None, :] < 0, at_start[:, None], at_step[:, jnp.maximum(visits, 0)])
+
+
+def conformal_factor(ratio: np.ndarray, level: float = 0.99) -> tuple[float, float]:
+    """Factor that puts the indicator above the error with the wanted probability, and the level reached.
+
+    Parameters
+    ----------
+    ratio : ndarray, shape (n,)
+        True error over indicator of validation members.
+    level : float
+        Wanted. With n members no more than n / (n + 1) can be promised.
+
+    Returns
+    -------
+    factor, reached : float
+    """
+    n = len(ratio)
+    rank = min(n, int(np.ceil((n + 1) * level)))
+    return float(np.sort(ratio)[rank - 1]), rank / (n + 1)

@@ -250,11 +250,12 @@ def simulate(plan: Course, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     def to(time: float) -> None:
         nonlocal state, now
-        dt = round(time - now, 12) if np.isfinite(now) else 0.0
+        dt = time - now if np.isfinite(now) else 0.0
+        key = round(dt, 11)  # intervals that differ by round-off share their exponential
         if dt > 0:
-            if dt not in flow:
-                flow[dt] = expm(augmented * dt)
-            state = np.einsum("...ij,...j->...i", flow[dt], state)
+            if key not in flow:
+                flow[key] = expm(augmented * dt)
+            state = np.einsum("...ij,...j->...i", flow[key], state)
         now = time
 
     for i, time in enumerate(at.tolist()):

@@ -115,7 +115,7 @@ def transport(
         raise BadInput(
             f"the convection scheme '{scheme}' is not known", "transport", "use one of: " + ", ".join(SCHEMES)
         )
-    stepper = _Stepper(tissue, drug, plan, SCHEMES[scheme])
+    stepper = Stepper(tissue, drug, plan, SCHEMES[scheme])
     stops = np.unique(np.concatenate([at, plan.times[plan.times <= at[-1]]]))
     n, s, p = tissue.faces.n, drug.size, plan.size
     amount, exposure = np.zeros((len(at), s, n)), np.zeros((len(at), s, n))
@@ -152,7 +152,7 @@ def _balance(
     )
 
 
-class _Stepper:
+class Stepper:
     """The state of one run and its cached propagators."""
 
     def __init__(self, tissue: Tissue, drug: Drug, plan: Course, scheme: int) -> None:
@@ -182,18 +182,18 @@ class _Stepper:
 
     def local(self, dt: float) -> None:
         """Exact local kinetics and plasma for ``dt``."""
-        dt = round(dt, 12)
+        key = round(dt, 11)  # steps that differ by round-off share their maps
         p = self.plan.size
-        if dt not in self.maps:
+        if key not in self.maps:
             maps = np.empty((self.tissue.faces.n, 2 * self.drug.size, self.drug.size + p))
             smallexp.local_maps(
                 self.kep, self.tissue.ktrans, self.drug.reactions, self.plan.matrix, self.input_row, dt, maps
             )
             augmented = np.zeros((2 * p, 2 * p))
             augmented[:p, :p], augmented[p:, :p] = self.plan.matrix, np.eye(p)
-            self.maps[dt], self.flows[dt] = maps, expm(augmented * dt)
-        smallexp.apply_maps(self.maps[dt], self.plasma[:p], self.species, self.integrals)
-        self.plasma = self.flows[dt] @ self.plasma
+            self.maps[key], self.flows[key] = maps, expm(augmented * dt)
+        smallexp.apply_maps(self.maps[key], self.plasma[:p], self.species, self.integrals)
+        self.plasma = self.flows[key] @ self.plasma
 
     def step(self, dt: float) -> None:
         """One symmetric step."""

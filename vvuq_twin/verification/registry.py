@@ -1,0 +1,136 @@
+"""The register of checks, and running them.
+
+A check is a function ``(quick) -> (passed, result)`` with its claim and acceptance fixed beside it, before
+any result. A check that raises counts as failed and says why; it never stops the others.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..domain.errors import BadInput, near
+from ..domain.evidence import Evidence
+
+Result = tuple[bool, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what is claimed, what has to hold, and how it is found out."""
+
+    id: str
+    factor: str
+    claim: str
+    acceptance: str
+    source: str
+    function: Callable[[bool], Result]
+
+    def run(self, quick: bool = False) -> Evidence:
+        """Run it; an exception is a failed check."""
+        start = time.process_time()
+        try:
+            passed, result = self.function(quick)
+        except Exception as error:
+            passed, result = False, {"error": f"{type(error).__name__}: {error}"}
+        return Evidence(
+            id=self.id,
+            factor=self.factor,
+            claim=self.claim,
+            acceptance=self.acceptance,
+            result=result,
+            status="passed" if passed else "failed",
+            provenance={
+                "command": f"vvuq-twin verify --only {self.id}" + (" --quick" if quick else ""),
+                "oracle": self.source,
+                "cpu_seconds": round(time.process_time() - start, 3),
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+            },
+        )
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(
+    id: str, claim: str, acceptance: str, source: str, factor: str = "numerical_code_verification"
+) -> Callable[[Callable[[bool], Result]], Callable[[bool], Result]]:
+    """Register a function as a check.
+
+    Parameters
+    ----------
+    id : str
+        Stable name, for example "growth.mms.space".
+    claim, acceptance : str
+        One sentence each; the acceptance is fixed before the result is known.
+    source : str
+        Where the true answer comes from.
+    factor : str
+        Key of a credibility factor.
+    """
+
+    def register(function: Callable[[bool], Result]) -> Callable[[bool], Result]:
+        if id in CHECKS:
+            raise ValueError(f"the check '{id}' is registered twice")
+        CHECKS[id] = Check(id, factor, claim, acceptance, source, function)
+        return function
+
+    return register
+
+
+def load_checks() -> dict[str, Check]:
+    """All checks (their modules are imported on first use)."""
+    from . import (  # noqa: F401
+        gci_checks,
+        growth_checks,
+        growth_orders,
+        operator_checks,
+        plasma_checks,
+        transport_checks,
+        transport_orders,
+    )
+
+    return dict(sorted(CHECKS.items()))
+
+
+def run_suite(
+    only: str | None = None,
+    quick: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Evidence]:
+    """Run the checks.
+
+    Parameters
+    ----------
+    only : str, optional
+        Only the checks whose id contains this ("growth", "mms").
+    quick : bool
+        Coarser grids and shorter runs, the same acceptance.
+    progress : callable, optional
+        Called as ``progress(done, total)`` before each check and once at the end.
+
+    Returns
+    -------
+    list of Evidence, ordered by id
+
+    Raises
+    ------
+    BadInput
+        If no check has that name.
+    """
+    checks = load_checks()
+    chosen = [c for i, c in checks.items() if only is None or only in i]
+    if not chosen:
+        raise BadInput(f"there is no check named '{only}'", "verify", near(str(only), checks))
+    found = []
+    for i, one in enumerate(chosen):
+        if progress is not None:
+            progress(i, len(chosen))
+        found.append(one.run(quick))
+    if progress is not None:
+        progress(len(chosen), len(chosen))
+    return found

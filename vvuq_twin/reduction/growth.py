@@ -172,11 +172,13 @@ def at_visits(case: GrowthCase, states: Any, a0: Any) -> Any:
 def fingerprint(case: GrowthCase, *more: Any) -> str:
     """Hash of what a reduced model depends on: domain, tissues, initial field, exposure, prior and settings.
 
-    The schedule is left out: the operators do not depend on it (the validated error does, and says so).
+    The schedule counts: the snapshots and the measured errors are those of its regimen.
     """
     digest = hashlib.sha256()
     arrays = [case.faces.mask, case.faces.label, case.mean, case.modes]
     arrays += [] if case.exposure is None else [case.exposure]
+    line = case.timeline
+    arrays += [line.t, line.dt, line.drug_jump, line.dose, line.dose_sq, line.visits]
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     plain = (case.faces.grid, case.faces.names, case.space.parameters, sorted(case.fixed.items()), case.noise)

@@ -20,7 +20,7 @@ from ..physics.growth import advance
 from ..physics.timeline import Timeline
 from .case import GrowthCase, GrowthValues
 from .estimate import Probe, conformal_factor, indicator, make_probe
-from .growth import ReducedGrowth, Snapshots, build
+from .growth import ReducedGrowth, Snapshots, build, fingerprint
 from .pod import compress
 from .propagate import propagate
 
@@ -433,4 +433,21 @@ def train(
         worst = unseen[np.sort(np.argsort(-error, kind="stable")[: max(1, n_valid // 2)])]
         snapshots += list(mapper(full, batches(worst, batch)))
         reduced, probe = assemble(case, snapshots, tolerance, max_rank, seed)
-    return Trained(replace(reduced, errors=verdict.as_dict()), probe, verdict)
+    mark = fingerprint_of(case, seed, n_train, n_greedy, n_valid, tolerance, max_rank, target, rounds, batch)
+    return Trained(replace(reduced, errors=verdict.as_dict(), fingerprint=mark), probe, verdict)
+
+
+def fingerprint_of(
+    case: GrowthCase,
+    seed: int,
+    n_train: int = 48,
+    n_greedy: int = 16,
+    n_valid: int = 16,
+    tolerance: float = 1e-3,
+    max_rank: int = 80,
+    target: float = 0.01,
+    rounds: int = 1,
+    batch: int = 8,
+) -> str:
+    """The fingerprint :func:`train` gives its result for the same arguments, to ask a store for it."""
+    return fingerprint(case, seed, n_train, n_greedy, n_valid, tolerance, max_rank, target, rounds, batch)

@@ -1,0 +1,91 @@
+"""A reduced growth model on disk: one npz file with the hash of what it was built from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..domain.errors import BadInput
+from ..domain.files import write_with
+from .estimate import Probe
+from .galerkin import GrowthOperators
+from .growth import ReducedGrowth
+
+FORMAT = 1
+
+
+def save(path: Path, reduced: ReducedGrowth, probe: Probe) -> Path:
+    """Write the model and its probe atomically.
+
+    Raises
+    ------
+    BadInput
+        If the folder cannot be written or the disk is full.
+    """
+    plain = {
+        "format": FORMAT,
+        "rank": reduced.rank,
+        "limit": reduced.limit,
+        "substeps": reduced.substeps,
+        "size_full": reduced.size_full,
+        "fingerprint": reduced.fingerprint,
+        "errors": reduced.errors,
+    }
+    arrays = {f"operators_{k}": np.asarray(v) for k, v in reduced.operators._asdict().items()}
+    arrays |= {f"probe_{k}": np.asarray(v) for k, v in probe._asdict().items()}
+    arrays |= {k: getattr(reduced, k) for k in ("rows", "vectors", "singular_values")}
+
+    def write(target: Path) -> None:
+        with open(target, "wb") as out:
+            np.savez(out, meta=np.array(json.dumps(plain)), **arrays)  # type: ignore[arg-type]
+
+    return write_with(Path(path), write)
+
+
+def load(path: Path, expected: str) -> tuple[ReducedGrowth, Probe]:
+    """Read a model built from what ``expected`` is the fingerprint of.
+
+    Parameters
+    ----------
+    path : Path
+    expected : str
+        :func:`~vvuq_twin.reduction.training.fingerprint_of` of the case and the training's settings.
+
+    Raises
+    ------
+    BadInput
+        If the file is missing, unreadable, of another format, or built from something else.
+    """
+    path = Path(path)
+    again = "delete it, so that the model is trained again"
+    if not path.is_file():
+        raise BadInput("the reduced model is missing", str(path), "train it")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data = {k: file[k] for k in file.files}
+        plain = json.loads(str(data["meta"]))
+        operators = GrowthOperators(**{k: data[f"operators_{k}"] for k in GrowthOperators._fields})
+        probe = Probe(**{k: data[f"probe_{k}"] for k in Probe._fields})
+        if plain["format"] != FORMAT:
+            raise BadInput(f"the reduced model has format {plain['format']}, not {FORMAT}", str(path), again)
+        reduced = ReducedGrowth(
+            rank=int(plain["rank"]),
+            rows=data["rows"],
+            vectors=data["vectors"],
+            operators=operators,
+            limit=float(plain["limit"]),
+            substeps=int(plain["substeps"]),
+            size_full=int(plain["size_full"]),
+            singular_values=data["singular_values"],
+            fingerprint=str(plain["fingerprint"]),
+            errors=plain["errors"],
+        )
+    except BadInput:
+        raise
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise BadInput("the reduced model cannot be read", str(path), again) from error
+    if reduced.fingerprint != expected:
+        raise BadInput("the reduced model was built from another patient, prior or setting", str(path), again)
+    return reduced, probe

@@ -1,0 +1,246 @@
+"""The growth twin in its two orders: the same calls, the same parameters, the same schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..domain.errors import BadInput
+from ..domain.parameters import ParameterSpace
+from ..physics.growth import advance
+from ..physics.timeline import Timeline
+from ..reduction.backend import jnp
+from ..reduction.case import GrowthCase, GrowthValues
+from ..reduction.estimate import Probe
+from ..reduction.growth import ReducedGrowth
+from ..reduction.propagate import OK, drug_integrals, propagate
+from ..reduction.training import indicators
+from .model import Operator, State, Trajectory, segment
+from .observe import Burden, FullFields, ReducedFields
+
+
+def _conditioned(state: State, conditioning: Mapping[str, Any] | None) -> State:
+    """A state with some of its entries replaced."""
+    return replace(state, **conditioning) if conditioning else state
+
+
+def _events(case: GrowthCase, events: Timeline | None, t0: float, t1: float) -> GrowthCase:
+    """The case on the part of its own, or of a given, timeline."""
+    return case.on(segment(case.timeline if events is None else events, t0, t1))
+
+
+@dataclass(frozen=True)
+class FullOrderGrowth:
+    """The growth model on all voxels.
+
+    Parameters
+    ----------
+    case : GrowthCase
+    """
+
+    case: GrowthCase
+
+    @property
+    def space(self) -> ParameterSpace:
+        return self.case.space
+
+    @property
+    def burden(self) -> Burden:
+        """The operator for visible total cellularity and volume."""
+        return Burden(self.case.n_detect, self.case.faces.grid.voxel_volume)
+
+    def initial(
+        self, theta: np.ndarray, conditioning: Mapping[str, Any] | None = None, key: Any = None
+    ) -> State:
+        """The clipped initial fields; see :class:`~vvuq_twin.twin.model.ForwardModel`."""
+        fields = self.case.initial(self.case.values(theta).initial)
+        zero = np.zeros(len(theta))
+        return _conditioned(State(fields, zero, zero.astype(int), self.case.timeline.t0), conditioning)
+
+    def propagate(
+        self,
+        state: State,
+        theta: np.ndarray,
+        t0: float,
+        t1: float,
+        events: Timeline | None = None,
+        key: Any = None,
+    ) -> tuple[State, np.ndarray]:
+        """See :class:`~vvuq_twin.twin.model.ForwardModel`."""
+        part = _events(self.case, events, t0, t1)
+        values = part.values(theta)
+        out, status = state.values.copy(), state.status.copy()
+        for i in np.flatnonzero(state.status == OK):
+            jump = part.timeline.drug_jump.copy()
+            jump[0] += state.amplitude[i]
+            one = GrowthValues(*(v[i : i + 1] for v in values))
+            line = replace(part.timeline, drug_jump=jump)
+            states, code = advance(part.faces, state.values[i], part.parameters(one), line, part.exposure)
+            out[i], status[i] = states[0, 0], code[0]
+        return State(out, _amplitude(part, values, state.amplitude), status, float(t1)), status
+
+    def observe(self, state: State, theta: np.ndarray, operator: Operator) -> np.ndarray:
+        """Predicted observations (N, m)."""
+        return operator(self.fields(state.values), theta)
+
+    def trajectory(self, theta: np.ndarray) -> Trajectory:
+        """All visits; the values take N x V x n x 8 bytes."""
+        values = self.case.values(theta)
+        start = self.case.initial(values.initial)
+        states, status = advance(
+            self.case.faces, start, self.case.parameters(values), self.case.timeline, self.case.exposure
+        )
+        return Trajectory(states, status, self.case.timeline.visits)
+
+    def fields(self, values: np.ndarray) -> FullFields:
+        """Fields of values (N, n)."""
+        return FullFields(values)
+
+
+@dataclass(frozen=True)
+class ReducedGrowthTwin:
+    """The growth model on a few dozen coefficients, with its error.
+
+    Parameters
+    ----------
+    case : GrowthCase
+        May have another schedule than the one trained for.
+    model : ReducedGrowth
+    probe : Probe, optional
+        For :meth:`error_estimate`.
+
+    Raises
+    ------
+    BadInput
+        If model and case are of different domains.
+    """
+
+    case: GrowthCase
+    model: ReducedGrowth
+    probe: Probe | None = None
+
+    def __post_init__(self) -> None:
+        if self.model.size_full != self.case.faces.n:
+            raise BadInput(
+                f"the reduced model has {self.model.size_full} voxels, the patient {self.case.faces.n}",
+                "reduced model",
+                "train it again",
+            )
+
+    @property
+    def space(self) -> ParameterSpace:
+        return self.case.space
+
+    @property
+    def burden(self) -> Burden:
+        """The operator for visible total cellularity and volume."""
+        return Burden(self.case.n_detect, self.case.faces.grid.voxel_volume)
+
+    def initial(
+        self, theta: np.ndarray, conditioning: Mapping[str, Any] | None = None, key: Any = None
+    ) -> State:
+        """Coefficients of the clipped initial fields; see :class:`~vvuq_twin.twin.model.ForwardModel`."""
+        a0 = self.model.initial(self.case, self.case.values(theta).initial)
+        zero = np.zeros(len(theta))
+        return _conditioned(State(a0, zero, zero.astype(int), self.case.timeline.t0), conditioning)
+
+    def propagate(
+        self,
+        state: State,
+        theta: np.ndarray,
+        t0: float,
+        t1: float,
+        events: Timeline | None = None,
+        key: Any = None,
+    ) -> tuple[State, np.ndarray]:
+        """See :class:`~vvuq_twin.twin.model.ForwardModel`."""
+        part = _events(self.case, events, t0, t1)
+        _, driven, level = self.model.inputs(part, theta, amplitude=state.amplitude)
+        _, final, code = propagate(
+            self.model.operators,
+            state.values,
+            driven,
+            part.timeline.dt,
+            self.model.limit,
+            self.model.substeps,
+        )
+        status = np.where(state.status == OK, np.asarray(code), state.status)
+        values = np.where((state.status == OK)[:, None], np.asarray(final), state.values)
+        return State(values, np.asarray(level), status, float(t1)), status
+
+    def observe(self, state: State, theta: np.ndarray, operator: Operator) -> np.ndarray:
+        """Predicted observations (N, m)."""
+        return operator(self.fields(state.values), theta)
+
+    def trajectory(self, theta: np.ndarray) -> Trajectory:
+        """All visits."""
+        values, status = self.model.run(self.case, np.asarray(theta, dtype=float))
+        return Trajectory(values, status, self.case.timeline.visits)
+
+    def fields(self, values: np.ndarray) -> ReducedFields:
+        """Fields of coefficients (N, r)."""
+        return ReducedFields(self.model, values)
+
+    def error_estimate(self, theta: np.ndarray) -> np.ndarray:
+        """Estimated relative L2 error inside the tumour of each member at each visit, shape (N, V).
+
+        Statistical: above the true worst-visit error with the probability ``errors["level"]`` for
+        parameters drawn as the validation's.
+
+        Raises
+        ------
+        BadInput
+            If the twin has no probe or the model was never validated.
+        """
+        if self.probe is None or "factor" not in self.model.errors:
+            raise BadInput(
+                "the reduced model has no calibrated error estimate", "reduced model", "validate it"
+            )
+        return float(self.model.errors["factor"]) * indicators(self.model, self.probe, self.case, theta)
+
+    def qoi_error(self) -> np.ndarray:
+        """Relative root-mean-square error of total cellularity and volume at each visit, (V, 2).
+
+        The reduction's line of the uncertainty budget; add its square to the forecast's variance.
+        """
+        errors = self.model.errors
+        return np.stack([np.asarray(errors["total_sd"]), np.asarray(errors["volume_sd"])], axis=1)
+
+    def quantities(self, regions: Sequence[np.ndarray] = ()) -> Callable[[Any], Any]:
+        """A JAX function from parameters to total cellularity and region means at every visit.
+
+        Parameters
+        ----------
+        regions : sequence of ndarray of int
+            Active voxels of each region whose mean cellularity is wanted.
+
+        Returns
+        -------
+        callable
+            ``f(theta)`` of shape (p,) to (V (1 + R),), or (N, p) to (N, V (1 + R)): per visit the total
+            cellularity over all voxels (cm3 of full capacity), then the regions' means. Traceable and
+            differentiable; a failed member's values are finite.
+        """
+        rows = [self.model.operators.total * (self.case.faces.grid.voxel_volume / 1000.0)]
+        for cells in regions:
+            where = np.searchsorted(self.model.rows, np.intersect1d(cells, self.model.rows))
+            rows.append(self.model.vectors[where].sum(axis=0) / len(cells))
+        readout = np.array(rows).T
+
+        def evaluate(theta: Any) -> Any:
+            theta = jnp.asarray(theta)
+            many = theta[None, :] if theta.ndim == 1 else theta
+            coefficients, _ = self.model.run(self.case, many, jnp)
+            out = (coefficients @ readout).reshape(many.shape[0], -1)
+            return out[0] if theta.ndim == 1 else out
+
+        return evaluate
+
+
+def _amplitude(part: GrowthCase, values: GrowthValues, level: np.ndarray) -> np.ndarray:
+    """What is left of the drug at the end of the part, (N,)."""
+    line = part.timeline
+    return np.asarray(drug_integrals(values.alpha_drug, values.beta_drug, line.dt, line.drug_jump, level)[2])

@@ -1,0 +1,172 @@
+"""Observation operators: cellularity and ADC at voxels, visible tumour, all reading fields in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..reduction.growth import ReducedGrowth
+from .model import Fields
+
+_BLOCK = 16384
+
+
+@dataclass(frozen=True)
+class FullFields:
+    """Fields held in full, (N, n)."""
+
+    values: np.ndarray
+
+    @property
+    def members(self) -> int:
+        return len(self.values)
+
+    def at(self, cells: np.ndarray) -> np.ndarray:
+        """Values (N, c) at active voxels."""
+        return self.values[:, cells]
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Blocks of voxels in order."""
+        n = self.values.shape[1]
+        for start in range(0, n, _BLOCK):
+            cells = np.arange(start, min(start + _BLOCK, n))
+            yield cells, self.values[:, cells]
+
+
+@dataclass(frozen=True)
+class ReducedFields:
+    """Fields given by coefficients (N, r), reconstructed where they are read."""
+
+    model: ReducedGrowth
+    coefficients: np.ndarray
+
+    @property
+    def members(self) -> int:
+        return len(self.coefficients)
+
+    def at(self, cells: np.ndarray) -> np.ndarray:
+        """Values (N, c) at active voxels; zero outside the basis' support."""
+        cells = np.asarray(cells)
+        out = np.zeros((self.members, len(cells)))
+        place = np.minimum(np.searchsorted(self.model.rows, cells), len(self.model.rows) - 1)
+        there = np.flatnonzero(self.model.rows[place] == cells)
+        out[:, there] = self.coefficients @ self.model.vectors[place[there]].T
+        return out
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Blocks of the basis' support."""
+        return self.model.blocks(self.coefficients, _BLOCK)
+
+
+@dataclass(frozen=True)
+class Cellularity:
+    """Cellularity at voxels.
+
+    Parameters
+    ----------
+    cells : ndarray of int, shape (c,)
+        Active voxels.
+    """
+
+    cells: np.ndarray
+
+    def __call__(self, fields: Fields, theta: np.ndarray) -> np.ndarray:
+        """Values (N, c)."""
+        return fields.at(self.cells)
+
+
+@dataclass(frozen=True)
+class Adc:
+    """Apparent diffusion coefficient at voxels, with voxels where nothing is visible.
+
+    Inside the visible tumour ``ADC_w - (ADC_w - ADC_min) N`` (physics.md, section 5); at the voxels
+    outside it the observation is "below detection": the visible excess ``max(N - n_detect, 0)`` times
+    ``ADC_w - ADC_min``, observed as zero.
+
+    Parameters
+    ----------
+    cells : ndarray of int, shape (c,)
+    inside : ndarray of bool, shape (c,)
+        In the visit's tumour mask.
+    water : float
+        ADC of free water, mm2/s.
+    detection : float
+    column : int
+        Column of ``adc_min`` (mm2/s) in theta.
+    """
+
+    cells: np.ndarray
+    inside: np.ndarray
+    water: float
+    detection: float
+    column: int
+
+    def __call__(self, fields: Fields, theta: np.ndarray) -> np.ndarray:
+        """Values (N, c), mm2/s."""
+        cellularity = fields.at(self.cells)
+        span = self.water - np.asarray(theta)[:, self.column, None]
+        excess = np.maximum(cellularity - self.detection, 0.0)
+        return np.where(self.inside, self.water - span * cellularity, span * excess)
+
+
+@dataclass(frozen=True)
+class Burden:
+    """Visible tumour: total cellularity (cm3 of full capacity) and volume (cm3).
+
+    Parameters
+    ----------
+    detection : float
+        Cellularity from which a voxel is visible.
+    voxel_volume : float
+        mm3.
+    """
+
+    detection: float
+    voxel_volume: float
+
+    def __call__(self, fields: Fields, theta: np.ndarray | None = None) -> np.ndarray:
+        """Values (N, 2): total cellularity, volume."""
+        out = np.zeros((fields.members, 2))
+        for _, values in fields.blocks():
+            seen = values >= self.detection
+            out[:, 0] += np.where(seen, values, 0.0).sum(axis=1)
+            out[:, 1] += seen.sum(axis=1)
+        return out * self.voxel_volume / 1000.0
+
+
+def statistics(
+    fields: Fields,
+    n: int,
+    quantiles: tuple[float, ...] = (0.05, 0.5, 0.95),
+    weights: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Mean, standard deviation and quantiles over the members at every active voxel, in blocks.
+
+    Parameters
+    ----------
+    fields : Fields
+        Values below 0 or above 1 (a reduced model's ripples) are cut off.
+    n : int
+        Active voxels.
+    quantiles : tuple of float
+    weights : ndarray, shape (N,), optional
+        Weights of the members for mean and standard deviation.
+
+    Returns
+    -------
+    dict
+        ``mean``, ``sd``, and ``q05``, ``q50``, ... each of shape (n,).
+    """
+    w = np.full(fields.members, 1.0 / fields.members) if weights is None else weights / np.sum(weights)
+    names = [f"q{round(100 * q):02d}" for q in quantiles]
+    out = {name: np.zeros(n) for name in ["mean", "sd", *names]}
+    for cells, raw in fields.blocks():
+        values = np.clip(raw, 0.0, 1.0)
+        mean = w @ values
+        out["mean"][cells] = mean
+        out["sd"][cells] = np.sqrt(w @ (values - mean) ** 2)
+        for name, row in zip(names, np.quantile(values, quantiles, axis=0)):
+            out[name][cells] = row
+    return out

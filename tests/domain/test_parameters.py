@@ -138,7 +138,7 @@ def test_a_posterior_becomes_a_prior_with_the_same_moments_and_copula() -> None:
     space = _space()
     rng = np.random.Generator(np.random.Philox(41))
     corr = np.array([[1.0, -0.7, 0.0], [-0.7, 1.0, 0.4], [0.0, 0.4, 1.0]])
-    scores = np.array([0.8, -0.5, 0.2]) + 0.4 * rng.standard_normal((6000, 3)) @ np.linalg.cholesky(corr).T
+    scores = np.array([0.8, -0.5, 0.2]) + 0.4 * rng.standard_normal((3000, 3)) @ np.linalg.cholesky(corr).T
     theta = space.from_gaussian(scores)
     again = posterior_space(space, theta)
     draws = again.sample(20_000, 9, "again")

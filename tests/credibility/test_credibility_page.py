@@ -127,9 +127,36 @@ def test_front_page_says_question_risk_numbers_and_failures(page: Page) -> None:
 
 
 def test_scores_stand_beside_their_baselines(page: Page) -> None:
-    assert "Score Unit forecast persistence no assimilation" in page.words
+    assert "Scores Unit forecast persistence no assimilation" in page.words
     assert "1.12 0.40 to 1.90 3.4 2.20 to 4.70 2.71" in page.words
     assert "Coverage of 90 % intervals 0.67 not available none" in page.words
+
+
+def test_whose_number_it_is_stands_beside_it_and_groups_are_tables(make_run: MakeRun) -> None:
+    run = make_run()
+    rows = [
+        Number("error", 0.004, "1", group="reduction", of="reduced model", description="worst error"),
+        Number("crps_1", 1.0, "mm", group="task one", description="CRPS"),
+        Number("crps_1", 2.0, "mm", group="task one", of="baseline: last value"),
+        Number("crps_2", 1.5, "mm", group="task one", description="CRPS"),
+        Number("crps_1", 3.0, "mm", group="task two", description="CRPS"),
+        Number("crps_1", 4.0, "mm", group="task two", of="baseline: mean"),
+    ]
+    (run.path / "summary.json").write_text(json.dumps([vars(n) for n in rows]))
+    words = Page(render(run.path)).words
+    assert "reduction Worst error (reduced model) 0.004" in words
+    assert "task one CRPS crps_1 1 mm last value 2 CRPS crps_2 1.5 mm task two CRPS 3 mm mean 4" in words
+    assert "Task one Unit forecast last value CRPS crps_1 mm 1 2 Task two" in words
+    assert "Task two Unit forecast mean CRPS mm 3 4" in words
+
+
+def test_a_long_list_of_scores_is_cut_on_the_first_page_only(make_run: MakeRun) -> None:
+    run = make_run()
+    rows = [Number(f"s{i}", i, "mm", of=of) for i in range(20) for of in ("forecast", "baseline: mean")]
+    (run.path / "summary.json").write_text(json.dumps([vars(n) for n in rows]))
+    words = Page(render(run.path)).words
+    assert "S13 13 mm mean 13 6 more under Scores beside baselines" in words
+    assert "S19 mm 19 19" in words
 
 
 def test_a_section_without_content_is_not_assessed(page: Page) -> None:

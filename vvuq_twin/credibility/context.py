@@ -11,8 +11,10 @@ from typing import Any
 from ..domain.evidence import Evidence
 from .assess import Assessment, assess, counts, model_risk, unplaced
 from .factors import REFERENCES, find
+from .headline import number_rows
 from .numbers import MISSING, moment, number
 from .read import Item, RunRecord, relative
+from .words import anchor, compact, observed, readable, value
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,11 @@ def section_of(name: str) -> str:
     return "further"
 
 
-def anchor(prefix: str, name: str) -> str:
-    """An HTML id that is the same on every rendering and unique for unlike names."""
-    return prefix + "-" + re.sub(r"[^A-Za-z0-9._-]", lambda m: f"_{ord(m[0]):x}_", name)
-
-
 def context(record: RunRecord) -> dict[str, Any]:
     """All names the template uses."""
     assessments = assess(record.evidence)
     ids = {e.id: anchor("evidence", e.id) for e in record.evidence}
-    scores, headline = _numbers(record)
+    scores, headline = number_rows(record)
     figures, tables, placed = _place(record, ids)
     study = record.study
     stated = study.get("use")
@@ -98,7 +95,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         _by_activity(record, assessments, a) for a in ("Verification", "Validation", "Applicability")
     )
     body: dict[str, bool] = {
-        "scores": bool(scores["rows"]),
+        "scores": bool(scores),
         "verification": bool(verification),
         "validation": bool(validation),
         "limitations": True,
@@ -170,45 +167,6 @@ def _listed(stated: Any) -> list[str]:
     if isinstance(stated, list):
         return [compact(x) for x in stated]
     return [compact(stated)] if stated else []
-
-
-def compact(value: Any, limit: int = 400) -> str:
-    """Any JSON value on one line."""
-    text = (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    )
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def readable(name: str) -> str:
-    """``error_l2_tumour`` as "error l2 tumour"."""
-    return name.replace("_", " ")
-
-
-def observed(result: dict[str, Any], acceptance: str, most: int = 3) -> dict[str, Any]:
-    """A few values of a result for a table's cell, and how many were left out.
-
-    Those whose name shares a word with the acceptance come first.
-    """
-    asked = set(re.findall(r"[a-z0-9]+", acceptance.lower()))
-    names = sorted(
-        result, key=lambda k: not asked & set(re.findall(r"[a-z0-9]+", str(k).lower().replace("_", " ")))
-    )
-    shown = [(readable(str(k)), value(result[k])) for k in names]
-    return {"values": shown[:most], "more": max(len(shown) - most, 0)}
-
-
-def value(v: Any) -> str:
-    """A result's value: a number in few digits, a short list of numbers, else compact JSON."""
-    if v is None:
-        return MISSING
-    if isinstance(v, bool | int | float):
-        return number(v)
-    if isinstance(v, list) and v and len(v) <= 8 and all(isinstance(x, int | float) for x in v):
-        return ", ".join(number(x) for x in v)
-    return compact(v, 160)
 
 
 def _row(record: RunRecord, e: Evidence) -> dict[str, Any]:
@@ -306,7 +264,7 @@ def _table(content: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
     for i, column in enumerate(columns):
         kinds = {row[i]["kind"] for row in rows} - {"empty"}
         column["numeric"] = i > 0 and "number" in kinds and kinds <= {"number", "missing", "word"}
-    return {"columns": columns, "rows": rows, "long": len(rows) > 40}
+    return {"columns": columns, "rows": rows, "long": len(rows) > 40, "dense": len(columns) > 8}
 
 
 def _cell(v: Any, ids: dict[str, str]) -> dict[str, Any]:
@@ -323,38 +281,6 @@ def _cell(v: Any, ids: dict[str, str]) -> dict[str, Any]:
             return {"kind": "status", "text": v}
         return {"kind": "word" if v in ("none", "not quantified", "n/a", "-", "–") else "text", "text": v}
     return {"kind": "text", "text": value(v)}
-
-
-def _numbers(record: RunRecord) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Scores (numbers that a baseline has too) as a table, and the forecast's other numbers by group."""
-    shown_by: dict[str, str] = {}
-    for e in record.evidence:
-        for key in e.result:
-            shown_by.setdefault(str(key), anchor("evidence", e.id))
-    others: list[str] = []
-    compared: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in ({"value": None, "interval": None, "level": None} | r for r in record.numbers):
-        of = str(row.get("of") or "forecast")
-        if of != "forecast" and of not in others:
-            others.append(of)
-        compared.setdefault(str(row["name"]), {})[of] = row
-    columns = ["forecast", *others]
-    scores = []
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for name, held in compared.items():
-        first = held.get("forecast") or next(iter(held.values()))
-        label = str(first.get("description") or readable(name).capitalize())
-        entry = {"name": name, "label": label, "unit": first.get("unit"), "evidence": shown_by.get(name)}
-        group = str(first.get("group") or "")
-        if set(held) - {"forecast"}:
-            scores.append(entry | {"group": group, "cells": [held.get(c) for c in columns]})
-        else:
-            groups.setdefault(group, []).append(entry | first)
-    labels = [re.sub(r"^baseline:\s*", "", c) for c in columns]
-    return (
-        {"columns": labels, "rows": scores},
-        [{"group": readable(g), "rows": rows} for g, rows in groups.items()],
-    )
 
 
 def _environment(found: dict[str, Any]) -> dict[str, Any]:

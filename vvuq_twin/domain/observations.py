@@ -125,7 +125,7 @@ class Observations:
         rows = np.flatnonzero(np.isfinite(self.y))
         if len(rows) == len(self.y):
             return self
-        ids = [self.ids[i] for i in rows] if len(self.ids) == len(self.y) else self.ids
+        ids = [self.ids[int(i)] for i in rows] if len(self.ids) == len(self.y) else self.ids
         return Observations(self.y[rows], self.error.take(rows), self.coords[rows], ids, self.time)
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DISTRIBUTIONS = (
-    "vvuq_twin", "numpy", "scipy", "numba", "jax", "xarray", "zarr", "dask", "distributed", "SALib", "chaospy",
-    "pymc", "arviz", "SimpleITK", "filterpy", "pydantic", "matplotlib",
+    "vvuq_twin", "numpy", "scipy", "numba", "jax", "xarray", "zarr", "dask", "distributed", "SALib",
+    "chaospy", "pymc", "arviz", "SimpleITK", "filterpy", "pydantic", "matplotlib",
 )  # fmt: skip
 
 

@@ -23,13 +23,18 @@ class InitialSettings:
     detection : float
         Cellularity at the edge of the visible tumour.
     modes : int
-        All of them: one common scale, one for the length of the invisible tail, the rest smooth patterns.
+        All of them: what ADC_min's error does, what the scan's gain does, the length of the invisible tail,
+        then smooth patterns.
     sd : float
         Standard deviation of the cellularity where it is half of capacity.
     length : float
         Correlation length of the smooth patterns, mm.
     tail, tail_sd_log : float
         Median length over which cellularity falls outside the visible edge (mm), sd of its logarithm.
+    wcv : float
+        Within-subject coefficient of variation of the scan's gain.
+    adc_min_sd_log : float
+        Standard deviation of the logarithm of ADC_min.
     """
 
     adc_water: float
@@ -39,6 +44,8 @@ class InitialSettings:
     length: float
     tail: float
     tail_sd_log: float
+    wcv: float
+    adc_min_sd_log: float
 
 
 def adc_floor(adc: np.ndarray, tumour: np.ndarray, quantile: float = 0.02) -> float:
@@ -90,10 +97,12 @@ def initial_field(
 
     Notes
     -----
-    Inside the outline the measured cellularity, smoothed over a voxel with the outline as the edge. Outside
-    it, the front of a Fisher wave: ``n_detect exp(-distance / tail)``, ``tail`` about ``sqrt(D/k)``. All
-    modes but the tail's carry the envelope ``2 sqrt(N (1 - N))``: where nothing or everything is tumour,
-    nothing varies.
+    Inside the outline the measured cellularity, lightly smoothed with the outline as the edge. Outside
+    it, the front of a Fisher wave: ``n_detect exp(-distance / tail)``, ``tail`` about ``sqrt(D/k)``. The
+    first mode is the derivative by the logarithm of ADC_min: its score *is* that parameter's, so that
+    the two must be made to go together (a Gaussian copula). The smooth patterns carry the envelope
+    ``2 sqrt(N (1 - N))``: where nothing or everything is tumour, nothing varies. The first scan is spent
+    on this field: assimilating it again would count it twice.
     """
     tumour = tumour & organ
     if not tumour.any():
@@ -101,7 +110,7 @@ def initial_field(
     s = settings
     measured = (s.adc_water - adc) / (s.adc_water - adc_min)
     inside = tumour & np.isfinite(adc)
-    smooth = np.clip(_smooth_inside(np.where(inside, measured, np.nan), inside, 1.0), s.detection, 0.98)
+    smooth = np.clip(_smooth_inside(np.where(inside, measured, np.nan), inside, 0.5), s.detection, 0.98)
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
     smooth = smooth[tuple(nearest)]
     distance = ndimage.distance_transform_edt(~tumour, sampling=grid.spacing)
@@ -112,12 +121,14 @@ def initial_field(
     envelope = 2.0 * np.sqrt(field * (1.0 - field))
     outside = ~tumour[organ]
     modes = np.zeros((s.modes, field.size))
-    modes[0] = s.sd * envelope * np.sqrt(0.5)
-    modes[1] = np.where(outside, field * (away / s.tail)[organ] * s.tail_sd_log, 0.0)
+    modes[0] = field * adc_min / (s.adc_water - adc_min) * s.adc_min_sd_log
+    shown = (s.adc_water - (s.adc_water - adc_min) * field) / (s.adc_water - adc_min)
+    modes[1] = np.where(outside, 0.0, -s.wcv * shown)
+    modes[2] = np.where(outside, field * (away / s.tail)[organ] * s.tail_sd_log, 0.0)
     where = np.flatnonzero(field > 0.02)
     points = grid.points(organ)[where]
-    patterns, _ = smooth_modes(points, s.sd, s.length, s.modes - 2)
-    modes[2 : 2 + patterns.shape[1], where] = envelope[where] * patterns.T
+    patterns, _ = smooth_modes(points, s.sd, s.length, s.modes - 3)
+    modes[3 : 3 + patterns.shape[1], where] = envelope[where] * patterns.T
     return field, modes
 
 

@@ -49,6 +49,10 @@ def spec_class(kind: str, where: str) -> type[StudySpec]:
         from .growth_spec import GrowthSpec
 
         return GrowthSpec
+    if kind == "cohort":
+        from .cohort import CohortSpec
+
+        return CohortSpec
     if kind == "perfusion":
         from .perfusion import PerfusionSpec
 
@@ -58,7 +62,7 @@ def spec_class(kind: str, where: str) -> type[StudySpec]:
 
         return LesionSpec
     raise BadInput(
-        f"the kind of study '{kind}' is not known", where, near(kind, ("growth", "perfusion", "lesions"))
+        f"the kind of study '{kind}' is not known", where, near(kind, ("growth", "cohort", "perfusion", "lesions"))
     )
 
 

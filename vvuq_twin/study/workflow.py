@@ -83,7 +83,7 @@ def run_study(study: Path, out: Path | None = None, options: Options | None = No
         out or Path("runs") / path.parent.name, text, inputs, {"assimilate": options.assimilate}
     )
     run.log.info("study %s (%s), %d workers", path.name, spec.kind, options.workers)
-    _kinds()[spec.kind](spec, data, run, options)
+    _kinds(path.parent)[spec.kind](spec, data, run, options)
     run.journal.append("study finished")
     write_report(run.path)
     return run
@@ -135,11 +135,16 @@ def _files(data: Path) -> list[Path]:
     return sorted(p for p in data.rglob("*") if p.is_file() and not p.name.startswith("."))
 
 
-def _kinds() -> Mapping[str, Callable[[Any, Path | None, RunFolder, Options], Any]]:
+def _kinds(folder: Path) -> Mapping[str, Callable[[Any, Path | None, RunFolder, Options], Any]]:
     def growth(spec: Any, data: Path | None, run: RunFolder, options: Options) -> None:
         from .growth import growth_study
 
         growth_study(spec, data, run, options)
+
+    def cohort(spec: Any, data: Path | None, run: RunFolder, options: Options) -> None:
+        from .cohort import cohort as study
+
+        study(spec, data, run, options, folder)
 
     def perfusion(spec: Any, data: Path | None, run: RunFolder, options: Options) -> None:
         from .perfusion import perfusion as study
@@ -153,4 +158,4 @@ def _kinds() -> Mapping[str, Callable[[Any, Path | None, RunFolder, Options], An
         assert data is not None
         study(spec, data, run, options.progress)
 
-    return {"growth": growth, "perfusion": perfusion, "lesions": lesions}
+    return {"growth": growth, "cohort": cohort, "perfusion": perfusion, "lesions": lesions}

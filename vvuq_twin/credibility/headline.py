@@ -8,6 +8,8 @@ from typing import Any
 from .read import RunRecord
 from .words import anchor, readable
 
+_MAIN = ("", "forecast", "scores")
+
 
 def number_rows(record: RunRecord) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Tables of scores for their section, and the forecast's numbers by group for the first page.
@@ -41,15 +43,16 @@ def number_rows(record: RunRecord) -> tuple[list[dict[str, Any]], list[dict[str,
             row["code"] = row["name"] if labels.count(row["label"]) > 1 else ""
     compared = {g: [r for r in rows if _compared(r["held"])] for g, rows in groups.items()}
     scores = [_score_table(group, rows) for group, rows in compared.items() if rows]
-    return scores, [{"group": g, **_headline(rows)} for g, rows in groups.items()]
+    first_page = sorted(groups, key=lambda g: _MAIN.index(g) if g in _MAIN else len(_MAIN))
+    return scores, [{"group": g, **_headline(groups[g], 14 if g in _MAIN else 4)} for g in first_page]
 
 
 def _compared(held: dict[str, Any]) -> bool:
     return any(of.startswith("baseline") for of in held) or ("forecast" in held and len(held) > 1)
 
 
-def _headline(rows: list[dict[str, Any]], most: int = 14) -> dict[str, Any]:
-    """Rows of the first page, baselines in a cell; of a long list of scores only the first."""
+def _headline(rows: list[dict[str, Any]], most: int) -> dict[str, Any]:
+    """Rows of the first page, baselines in a cell; of the scores only the first ``most``."""
     shown: list[dict[str, Any]] = []
     more = 0
     for row in rows:
@@ -59,7 +62,7 @@ def _headline(rows: list[dict[str, Any]], most: int = 14) -> dict[str, Any]:
             for of, number_ in held.items():
                 whose = "" if of == "forecast" or of in row["label"].lower() else of
                 shown.append(number_ | row | {"whose": whose, "beside": []})
-        elif "forecast" in held and len(shown) < most:
+        elif "forecast" in held and sum(bool(r["beside"]) for r in shown) < most:
             shown.append(held["forecast"] | row | {"beside": beside})
         else:
             more += 1

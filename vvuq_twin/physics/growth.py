@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..domain.errors import BadInput
 from . import kernels
@@ -58,13 +59,13 @@ class GrowthParameters:
     @classmethod
     def of(
         cls,
-        diffusivity: np.ndarray,
-        rate: np.ndarray,
-        drug_kill: np.ndarray | float = 0.0,
-        drug_decay: np.ndarray | float = 1.0,
-        exposure_weight: np.ndarray | float = 0.0,
-        radiosensitivity: np.ndarray | float = 0.0,
-        alpha_beta: np.ndarray | float = 10.0,
+        diffusivity: ArrayLike,
+        rate: ArrayLike,
+        drug_kill: ArrayLike = 0.0,
+        drug_decay: ArrayLike = 1.0,
+        exposure_weight: ArrayLike = 0.0,
+        radiosensitivity: ArrayLike = 0.0,
+        alpha_beta: ArrayLike = 10.0,
     ) -> GrowthParameters:
         """Broadcast numbers to all members; ``diffusivity`` (N, L) or (L,) sets their number."""
         d = np.atleast_2d(np.asarray(diffusivity, dtype=float))

@@ -186,7 +186,7 @@ def reference(quick: bool) -> Result:
     errors, steps = [], [0.4, 0.2, 0.1, 0.05]
     for dt in steps:
         plan = timeline(0.0, at, DRUG, FRACTIONS, dt_max=dt)
-        states, _ = advance(faces, n0, GrowthParameters.of([0.06, 0.02, 0.1], **p), plan, w, het)  # type: ignore[arg-type]
+        states, _ = advance(faces, n0, GrowthParameters.of([0.06, 0.02, 0.1], **p), plan, w, het)
         errors.append(float(np.abs(states[0, 1:] / exact - 1).max()))
     orders = observed_orders(steps, errors)
     return abs(orders[-1] - 2) < 0.2 and errors[2] < 1e-3, {

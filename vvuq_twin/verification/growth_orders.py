@@ -49,7 +49,8 @@ def manufactured(labelled: bool) -> tuple[list[list[Callable[..., Any]]], list[l
     cut, side, k = sp.Integer(9), sp.Integer(24), sp.Rational(3, 10)
     # stretched coordinate with ds/dx = 1/D: D du/dx is continuous where D jumps
     low, high = -cut / d[0], (side - cut) / d[1]
-    exact, source = [], []
+    exact: list[list[Callable[..., Any]]] = []
+    source: list[list[Callable[..., Any]]] = []
     for di in d:
         s = ((x - cut) / di - low) / (high - low)
         shape = sp.cos(sp.pi * s) * sp.cos(2 * sp.pi * y / side) * sp.cos(2 * sp.pi * z / side)

@@ -77,7 +77,7 @@ def transport_operator(quick: bool) -> Result:
     )  # fmt: skip
     reference = moving @ amount
     difference = float(np.abs(out.ravel()[faces.place] - reference).max() / np.abs(reference).max())
-    column = float(np.abs(moving.sum(axis=0)).max() / np.abs(moving).max())
+    column = float(np.abs(moving.sum(axis=0)).max() / np.abs(moving.data).max())
     return difference < 1e-13 and column < 1e-13, {"difference": difference, "column_sum": column}
 
 

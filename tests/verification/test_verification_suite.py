@@ -1,0 +1,185 @@
+"""Every check passes as the code stands, and fails when the code is made wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vvuq_twin.domain.errors import BadInput
+from vvuq_twin.kinetics import plasma
+from vvuq_twin.physics import transport
+from vvuq_twin.physics.faces import Faces
+from vvuq_twin.physics.tissue import Drug, Tissue
+from vvuq_twin.physics.transport import Stepper
+from vvuq_twin.verification import (
+    forced,
+    gci,
+    growth_checks,
+    plasma_checks,
+    run_suite,
+    transport_checks,
+)
+from vvuq_twin.verification.registry import Check, load_checks
+
+CHECKS = load_checks()
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_check_passes(name):
+    evidence = CHECKS[name].run(quick=True)
+    assert evidence.status == "passed", evidence.result
+    assert evidence.claim and evidence.acceptance and evidence.provenance["oracle"]
+    assert evidence.factor in {
+        "numerical_code_verification",
+        "discretization_error",
+        "numerical_solver_error",
+    }
+
+
+def arithmetic(self, diffusivity):
+    """The wrong mean at the interface of two tissues."""
+    d = np.asarray(diffusivity)
+    pairs = np.array(self.groups)
+    return 0.5 * (d[..., pairs[:, 0]] + d[..., pairs[:, 1]])
+
+
+def more_conductance(self, diffusivity):
+    return 1.02 * np.asarray(harmonic_mean(self, diffusivity))
+
+
+harmonic_mean = Faces.conductance
+sparse_term = Faces._term
+kernel_conductance = Tissue.face_conductance
+stepper_step = Stepper.step
+stepper_local = Stepper.local
+advance = growth_checks.advance
+timeline = growth_checks.timeline
+rate_matrix = plasma.rate_matrix
+kernels_diffuse = forced.kernels.diffuse
+
+
+def faster_growth(faces, initial, parameters, *rest, **named):
+    wrong = {**vars(parameters), "rate": 1.05 * parameters.rate}
+    return advance(faces, initial, type(parameters)(**wrong), *rest, **named)
+
+
+def slower_decay(faces, initial, parameters, *rest, **named):
+    wrong = {**vars(parameters), "drug_decay": 0.999 * parameters.drug_decay}
+    return advance(faces, initial, type(parameters)(**wrong), *rest, **named)
+
+
+def fractions_on_whole_days(t0, visits, drug=(), fractions=(), **named):
+    return timeline(t0, visits, drug, [(float(np.ceil(t)), d) for t, d in fractions], **named)
+
+
+def leaking_step(self, dt):
+    stepper_step(self, dt)
+    self.species *= 1 + 1e-10
+
+
+def one_sided_step(self, dt):
+    """First-order (Lie) splitting."""
+    half = Stepper.local
+    Stepper.local = lambda self, x: None
+    try:
+        stepper_step(self, dt)
+    finally:
+        Stepper.local = half
+    stepper_local(self, dt)
+
+
+def sampled_plasma(self, dt):
+    """The plasma held constant over the step instead of integrated with the tissue."""
+    before = self.plasma.copy()
+    key = round(dt, 11)
+    stepper_local(self, dt)
+    s = self.drug.size
+    maps = self.maps[key]
+    held = np.einsum("vij,j->vi", maps[:, :s, s:], before[: self.plan.size])
+    exact_input = self.tissue.ktrans * dt * float(self.input_row @ before[: self.plan.size])
+    self.species[:, 0] += exact_input - held[:, 0]
+
+
+def heavier_term(self, g, weight):
+    return sparse_term(self, g, weight) * (1 + 1e-11)
+
+
+def shorter_diffusion(u, g0, g1, g2, rows, dt, bound, work, tmp):
+    kernels_diffuse(u, g0, g1, g2, rows, dt * (1 - 0.01 * dt), bound, work, tmp)
+
+
+MUTATIONS = [
+    ("growth.mms.space.tissues", Faces, "conductance", arithmetic),
+    ("growth.mms.space.uniform", Faces, "conductance", more_conductance),
+    ("growth.mms.space.masked", Faces, "conductance", more_conductance),
+    ("growth.mms.time.explicit", forced.kernels, "diffuse", shorter_diffusion),
+    ("growth.mms.time.super", forced.kernels, "diffuse", shorter_diffusion),
+    ("growth.logistic", growth_checks, "advance", faster_growth),
+    ("growth.front", growth_checks, "advance", faster_growth),
+    ("growth.wave", growth_checks, "advance", faster_growth),
+    ("growth.driver", growth_checks, "advance", faster_growth),
+    ("growth.treatment", growth_checks, "advance", slower_decay),
+    ("growth.treatment", growth_checks, "timeline", fractions_on_whole_days),
+    ("growth.reference", growth_checks, "advance", slower_decay),
+    ("operators.growth", Faces, "_term", heavier_term),
+    ("operators.transport", Faces, "_term", heavier_term),
+    ("transport.tofts", Stepper, "local", sampled_plasma),
+    ("transport.tofts", Drug, "unbound", lambda self, plan: 1.0),
+    ("transport.mass", Stepper, "step", leaking_step),
+    ("transport.exposure", Stepper, "step", one_sided_step),
+    ("transport.reference", Stepper, "step", one_sided_step),
+    ("transport.reference", Tissue, "face_conductance", lambda self, d: kernel_conductance(self, 1.02 * d)),
+    (
+        "operators.transport",
+        Tissue,
+        "face_conductance",
+        lambda self, d: kernel_conductance(self, d * (1 + 1e-11)),
+    ),
+    ("transport.mms.diffusion", Faces, "conductance", more_conductance),
+    ("transport.mms.convection.limited", forced, "SCHEMES", {"van_leer": 0}),
+    ("transport.mms.convection.central", forced, "SCHEMES", {"central": 0}),
+    ("transport.mms.convection.upwind", forced, "SCHEMES", {"upwind": 1}),
+    ("transport.positive", transport, "SCHEMES", {"upwind": 2, "van_leer": 2, "central": 2}),
+    (
+        "transport.plasma",
+        transport_checks,
+        "simulate",
+        lambda p, t: (plasma.simulate(p, t)[0] * (1 + 1e-9), None),
+    ),
+    ("gci.celik2008", gci, "SAFETY", 3.0),
+    *[
+        (name, plasma_checks, "rate_matrix", lambda names, flows: rate_matrix(names, flows) * (1 + 1e-9))
+        for name in CHECKS
+        if name.startswith("plasma.")
+    ],
+]
+
+
+@pytest.mark.parametrize(("name", "owner", "attribute", "wrong"), MUTATIONS)
+def test_check_fails_when_the_code_is_wrong(monkeypatch, name, owner, attribute, wrong):
+    monkeypatch.setattr(owner, attribute, wrong)
+    evidence = CHECKS[name].run(quick=True)
+    assert evidence.status == "failed", evidence.result
+    assert "error" not in evidence.result or not isinstance(evidence.result["error"], str), evidence.result
+
+
+def test_a_check_that_raises_is_a_failed_check():
+    def broken(quick):
+        raise ZeroDivisionError("no grid")
+
+    evidence = Check("broken", "numerical_code_verification", "c", "a", "s", broken).run()
+    assert evidence.status == "failed"
+    assert evidence.result == {"error": "ZeroDivisionError: no grid"}
+
+
+def test_suite_selects_reports_progress_and_orders():
+    seen = []
+    found = run_suite(only="gci", quick=True, progress=lambda done, total: seen.append((done, total)))
+    assert [e.id for e in found] == sorted(e.id for e in found)
+    assert {e.id for e in found} == {"gci.celik2008", "gci.least_squares", "growth.gci"}
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_unknown_check_is_bad_input():
+    with pytest.raises(BadInput, match="no check named 'grwth'"):
+        run_suite(only="grwth")

@@ -59,9 +59,11 @@ def _patients(spec: LesionSpec, results: LesionResults, run: RunFolder, shown: i
         handles["90 % interval"] = axis.fill_between(ahead, q[0], q[4], color=_TWIN, alpha=0.18, lw=0)
         handles["50 % interval"] = axis.fill_between(ahead, q[1], q[3], color=_TWIN, alpha=0.35, lw=0)
         (handles["median"],) = axis.plot(ahead, q[2], color=_TWIN, lw=1.5)
-        (handles["assimilated scan"],) = axis.plot(day[:k], size[:k], "o-", color="0.25", ms=4, lw=0.8)
+        (handles["assimilated scan"],) = axis.plot(
+            day[:k], size[:k], "o-", color="0.25", ms=4, lw=0.8, clip_on=False
+        )
         (handles["held-out scan"],) = axis.plot(
-            day[k:], size[k:], "o", mfc="white", mec="#b03030", mew=1.6, ms=6
+            day[k:], size[k:], "o", mfc="white", mec="#b03030", mew=1.6, ms=6, clip_on=False
         )
         handles["detection limit"] = axis.axhline(spec.detection_mm, color="0.6", lw=0.8, ls=":")
         axis.set_title(str(name), fontsize=10)
@@ -102,7 +104,7 @@ def _pit(spec: LesionSpec, scored: ScoredForecasts, run: RunFolder, bins: int = 
             axis.stairs(heights, edges, color=colour, lw=2.0 if name == "twin" else 1.2, label=name)
         axis.set_title(f"{label} ({n} readings)", fontsize=10)
         axis.set_xlabel("randomised PIT of ln volume")
-        axis.set_ylim(bottom=0.0)
+    axes[0, 0].set_ylim(0.0, 1.15 * max(axis.dataLim.ymax for axis in axes[0]))
     axes[0, 0].set_ylabel("density (uniform = 1)")
     axes[0, 1].legend(frameon=False, fontsize=9, loc="lower right")
     run.figure(

@@ -14,6 +14,7 @@ by Gauss-Newton with a backtracking step. ``P`` is the precision of a Gaussian p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import linalg, ndimage
@@ -133,7 +134,10 @@ class Registered:
 
 
 def warp(
-    image: np.ndarray, displacement: np.ndarray, spacing: tuple[float, float, float], order: int = 1
+    image: np.ndarray,
+    displacement: np.ndarray,
+    spacing: tuple[float, float, float],
+    order: Literal[0, 1, 3] = 1,
 ) -> np.ndarray:
     """``image(x + u(x))``; NaN where that lies outside the image.
 
@@ -237,7 +241,8 @@ def register(
     J, a, r, used, square = cost(p)
     first = square
     done = 0
-    for done in range(1, iterations + 1):
+    while done < iterations:
+        done += 1
         g = np.stack([sample(gradients[c], p)[0] for c in range(3)])
         rise = float(w.sum() / used.sum())
         H = np.zeros((3 * K + len(a), 3 * K + len(a)))

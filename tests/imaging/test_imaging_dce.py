@@ -1,0 +1,147 @@
+"""T1 and concentration against their own forward model and OSIPI's signal curves; faults in a folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vvuq_twin.domain.errors import BadInput
+from vvuq_twin.domain.grid import Grid
+from vvuq_twin.imaging.dce import (
+    concentration,
+    read_dce,
+    signal_of,
+    spoiled_gradient_echo,
+    t1_linear,
+    t1_nonlinear,
+)
+from vvuq_twin.imaging.write import write_image
+
+FLIPS = np.deg2rad([2.0, 10.0, 20.0])
+
+
+def test_t1_is_recovered_without_noise() -> None:
+    t1 = np.array([0.15, 0.5, 1.1, 3.0])
+    s = np.stack([spoiled_gradient_echo(900.0, 1 / t1, a, 0.004) for a in FLIPS])
+    for fit in (t1_linear, t1_nonlinear):
+        found, m0 = fit(s, FLIPS, 0.004)
+        assert np.allclose(found, t1, rtol=1e-8)
+        assert np.allclose(m0, 900.0, rtol=1e-8)
+
+
+def test_nonlinear_t1_is_more_precise_than_linear() -> None:
+    rng = np.random.default_rng(3)
+    clean = np.array([spoiled_gradient_echo(1000.0, 1 / 1.2, a, 0.004) for a in FLIPS])
+    s = clean[:, None] + 3.0 * rng.standard_normal((3, 4000))
+    linear, nonlinear = (np.nanstd(1 / fit(s, FLIPS, 0.004)[0]) for fit in (t1_linear, t1_nonlinear))
+    assert nonlinear < linear
+
+
+def test_signal_and_concentration_are_inverse() -> None:
+    c = np.array([-0.05, 0.0, 0.3, 2.0, 8.0])[:, None]
+    t1 = np.array([0.3, 1.0, 1.6])
+    s = signal_of(c, 150.0, t1, np.deg2rad(20), 0.004, 3.4)
+    back = concentration(s, np.full(3, 150.0), t1, np.deg2rad(20), 0.004, 3.4)
+    assert np.allclose(back, np.broadcast_to(c, back.shape), atol=1e-10)
+
+
+def test_signal_above_saturation_is_missing_not_wrong() -> None:
+    huge = concentration(np.array([1e6]), np.array([100.0]), 1.0, np.deg2rad(20), 0.004, 3.4)
+    dark = concentration(np.array([50.0]), np.array([0.0]), 1.0, np.deg2rad(20), 0.004, 3.4)
+    assert np.isnan(huge).all()
+    assert np.isnan(dark).all()
+
+
+def test_osipi_signal_to_concentration(shared_data: Path) -> None:
+    with open(shared_data / "osipi" / "SI2Conc_data.csv", encoding="utf-8-sig") as source:
+        cases = list(csv.DictReader(source))
+    assert cases
+    for case in cases:
+        s = np.array([float(x) for x in case["s"].split()])
+        expected = np.array([float(x) for x in case["conc"].split()])
+        # the reference skips the first frame and averages the next ones
+        base = s[1 : int(case["numbaselinepts"])].mean()
+        found = concentration(
+            s,
+            base,
+            float(case["T1base"]),
+            np.deg2rad(float(case["FA"])),
+            float(case["TR"]),
+            float(case["r1"]),
+        )
+        assert np.allclose(found, expected, rtol=1e-5, atol=1e-5), case["label"]
+
+
+def _folder(path: Path, **changes: object) -> Path:
+    grid = Grid((6, 5, 3), (2.0, 2.0, 4.0))
+    rng = np.random.default_rng(0)
+    write_image(path / "dce.nii.gz", rng.uniform(50, 100, (4, *grid.shape)), grid)
+    for i in range(2):
+        write_image(path / f"v{i}.nii.gz", rng.uniform(50, 100, grid.shape), grid)
+    mask = np.zeros(grid.shape, bool)
+    mask[2:4, 2:4, 1] = True
+    write_image(path / "mask.nii.gz", mask, grid)
+    dce = {
+        "file": "dce.nii.gz", "repetition_time_s": 0.004, "flip_angle_deg": 20, "frame_times_s": [0, 5, 10, 15],
+        "baseline_frames": 2,
+    }  # fmt: skip
+    data = {
+        "dce": dce, "vfa": [{"file": f"v{i}.nii.gz", "flip_angle_deg": 2 + 10 * i} for i in range(2)],
+        "vfa_repetition_time_s": 0.004, "contrast": {"relaxivity_r1_per_mM_per_s": 3.4}, "mask": "mask.nii.gz",
+    }  # fmt: skip
+    for key, value in changes.items():
+        if key in dce:
+            dce[key] = value  # type: ignore[assignment]
+        else:
+            data[key] = value
+    (path / "acquisition.json").write_text(json.dumps(data))
+    return path
+
+
+def test_folder_is_read(tmp_path: Path) -> None:
+    series = read_dce(_folder(tmp_path))
+    assert series.signal.shape == (4, 6, 5, 3)
+    assert series.tumour.sum() == 4
+    assert series.flip == pytest.approx(np.deg2rad(20))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"frame_times_s": [0, 5, 5, 15]}, "do not increase"),
+        ({"frame_times_s": [0, 5, 10]}, "3 times came for 4 frames"),
+        ({"baseline_frames": 4}, "no frame is left"),
+        ({"mask": "nothing.nii.gz"}, "does not exist"),
+        ({"repetition_time_s": -1}, "repetition_time_s"),
+        ({"vfa": [{"file": "v0.nii.gz", "flip_angle_deg": 5}] * 2}, "flip angles are the same"),
+        ({"file": "v0.nii.gz"}, "one volume"),
+    ],
+)
+def test_faults_are_one_sentence(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        read_dce(_folder(tmp_path, **changes))
+
+
+def test_bad_voxels_and_masks(tmp_path: Path) -> None:
+    _folder(tmp_path)
+    grid = Grid((6, 5, 3), (2.0, 2.0, 4.0))
+    write_image(tmp_path / "mask.nii.gz", np.zeros(grid.shape, bool), grid)
+    with pytest.raises(BadInput, match="empty"):
+        read_dce(tmp_path)
+    write_image(tmp_path / "mask.nii.gz", np.ones(grid.shape, bool), Grid((6, 5, 3), (3.0, 2.0, 4.0)))
+    with pytest.raises(BadInput, match="not on the grid"):
+        read_dce(tmp_path)
+    bad = np.full((4, *grid.shape), 80.0)
+    bad[1, 2, 3, 1] = np.nan
+    write_image(tmp_path / "dce.nii.gz", bad, grid)
+    with pytest.raises(BadInput, match="1 NaN or infinite"):
+        read_dce(tmp_path)
+    (tmp_path / "acquisition.json").write_text("{")
+    with pytest.raises(BadInput, match="not valid JSON"):
+        read_dce(tmp_path)
+    with pytest.raises(BadInput, match="not a folder"):
+        read_dce(tmp_path / "nowhere")

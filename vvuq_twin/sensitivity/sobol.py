@@ -248,7 +248,8 @@ def sobol_indices(
         centre, spread = part.mean(axis=(0, 1)), part.std(axis=(0, 1))
         still = spread <= _STILL * np.abs(centre)
         part = np.where(still, 0.0, (part - centre) / np.where(still, 1.0, spread))
-        a, b = part[:, 0], part[:, -1]
+        part = np.ascontiguousarray(part.transpose(1, 0, 2))  # a slab per role: A, AB_1 ... B
+        a, b = part[0], part[-1]
         variance = weights @ (a**2 + b**2) / 2 - (weights @ (a + b) / 2) ** 2
         flat = variance <= np.finfo(float).eps
 
@@ -259,7 +260,7 @@ def sobol_indices(
 
         firsts = []
         for j in range(d):
-            ab = part[:, 1 + j]
+            ab = part[1 + j]
             first = ratio(weights @ (b * (ab - a)))
             total = ratio(0.5 * (weights @ (a - ab) ** 2))
             firsts.append(first)
@@ -267,7 +268,7 @@ def sobol_indices(
                 out[name][j, rows] = value[0]
                 out[name + "_half"][j, rows] = _half(value, z)
         for j, k in pairs:
-            closed = ratio(weights @ (part[:, 1 + d + j] * part[:, 1 + k] - a * b))
+            closed = ratio(weights @ (part[1 + d + j] * part[1 + k] - a * b))
             value = closed - firsts[j] - firsts[k]
             second[j, k, rows], second_half[j, k, rows] = value[0], _half(value, z)
     names = outputs if outputs is not None else tuple(str(i) for i in range(m))

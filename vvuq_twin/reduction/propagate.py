@@ -101,7 +101,8 @@ def propagate(
     def step(carry: tuple[Any, Any], x: tuple[Any, ...]) -> tuple[tuple[Any, Any], Any]:
         a, status = carry
         h, k, first, second, log_s = x
-        b = a * jnp.exp(-first[:, None] * relative)
+        running = (status == OK)[:, None]
+        b = jnp.where(running, a, 0.0) * jnp.exp(-first[:, None] * relative)
         k = k[:, None]
         tau = h / substeps
         for _ in range(substeps):
@@ -113,7 +114,8 @@ def propagate(
         within = (b * b).sum(axis=1) <= limit**2
         status = jnp.where((status == OK) & ~within, DIVERGED, status)
         a = jnp.where((status == OK)[:, None], b, a)
-        return (a * jnp.exp(log_s)[:, None], status), a
+        after = jnp.where((status == OK)[:, None], a * jnp.exp(log_s)[:, None], a)
+        return (after, status), a
 
     (final, status), states = jax.lax.scan(step, (a0, status0), (dt, *per_step))
     return states, final, status

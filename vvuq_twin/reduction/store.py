@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def load(path: Path, expected: str) -> tuple[ReducedGrowth, Probe]:
         )
     except BadInput:
         raise
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput("the reduced model cannot be read", str(path), again) from error
     if reduced.fingerprint != expected:
         raise BadInput("the reduced model was built from another patient, prior or setting", str(path), again)

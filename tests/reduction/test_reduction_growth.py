@@ -1,0 +1,236 @@
+"""The reduced growth model against the full order, its projected pieces against direct ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from growth_small import small_case, small_timeline
+
+from vvuq_twin.domain.errors import BadInput
+from vvuq_twin.physics.growth import advance
+from vvuq_twin.reduction.backend import jax, jnp
+from vvuq_twin.reduction.case import GrowthCase, GrowthNoise
+from vvuq_twin.reduction.galerkin import pair_products, pair_weights, quadratic_tensor
+from vvuq_twin.reduction.propagate import DIVERGED, NOT_FINITE, TOO_STIFF, drug_integrals
+from vvuq_twin.reduction.training import (
+    Trained,
+    assemble,
+    indicators,
+    judge,
+    relative_error,
+    run_full,
+    train,
+    training_parameters,
+    validate,
+)
+
+
+def full_states(case: GrowthCase, theta: np.ndarray) -> np.ndarray:
+    values = case.values(theta)
+    states, status = advance(
+        case.faces, case.initial(values.initial), case.parameters(values), case.timeline, case.exposure
+    )
+    assert (status == 0).all()
+    return states
+
+
+def test_the_packed_tensor_is_the_projection_of_the_square() -> None:
+    rng = np.random.default_rng(0)
+    v = np.linalg.qr(rng.standard_normal((300, 16)))[0]
+    a = rng.standard_normal((5, 16))
+    packed = pair_products(a, np) @ quadratic_tensor(v, block=70)
+    np.testing.assert_allclose(packed, (a @ v.T) ** 2 @ v, atol=1e-13)
+    assert pair_weights(16).sum() == 16**2
+
+
+def test_projected_diffusion_and_kill_are_those_of_the_full_order(trained: Trained, case: GrowthCase) -> None:
+    model = trained.reduced
+    r = model.rank
+    rng = np.random.default_rng(1)
+    a = np.zeros(model.size)
+    a[:r] = rng.standard_normal(r)
+    field = model.reconstruct(a[None, :])[0]
+    d = np.array([0.3, 0.05])
+    direct = case.faces.operator(d) @ field
+    reduced = np.einsum("g,gij,j->i", case.faces.conductance(d), model.operators.diffusion, a)
+    np.testing.assert_allclose(reduced, model.project(direct[None, :])[0], atol=1e-12)
+    assert case.exposure is not None
+    killed = model.project((case.exposure * field)[None, :])[0]
+    np.testing.assert_allclose((model.operators.omega * a)[:r], killed[:r], atol=1e-12)
+    assert model.operators.total @ a == pytest.approx(field.sum(), abs=1e-10)
+
+
+def test_unseen_members_agree_with_the_full_order(trained: Trained, case: GrowthCase) -> None:
+    theta = case.space.sample(8, 99, "unseen")
+    coefficients, status = trained.reduced.run(case, theta)
+    assert (status == 0).all()
+    truth = full_states(case, theta)
+    worst = 0.0
+    for i in range(8):
+        twin = trained.reduced.reconstruct(coefficients[i])
+        for v in range(4):
+            worst = max(worst, relative_error(truth[i, v], twin[v], case.n_detect, truth[i, 0]))
+    assert worst < 0.01
+    assert trained.validation.worst < 0.01
+    assert trained.validation.failed == 0
+
+
+def test_the_error_falls_with_the_rank(case: GrowthCase) -> None:
+    snapshots = [run_full(case, training_parameters(case.space, 16, 5))]
+    unseen = case.space.sample(8, 5, "unseen")
+    errors = []
+    for rank in (8, 16, 32):
+        reduced, probe = assemble(case, snapshots, 1e-6, rank, 5)
+        errors.append(judge([validate(reduced, probe, case, unseen)]).median)
+    assert errors[0] > 2 * errors[1] and errors[1] > 1.5 * errors[2]
+
+
+def test_the_estimate_covers_unseen_errors_and_is_not_far_above(trained: Trained, case: GrowthCase) -> None:
+    theta = case.space.sample(16, 123, "estimate")
+    parts = [validate(trained.reduced, trained.probe, case, theta[i : i + 8]) for i in (0, 8)]
+    compared = parts[0]
+    estimate = trained.validation.factor * np.concatenate([p.indicator for p in parts])
+    error = np.concatenate([p.error.max(axis=1) for p in parts])
+    # the calibration promises 16/17; of 16 draws fewer than 12 covered has a chance well below 1 %
+    assert (estimate >= error).sum() >= 12
+    assert np.median(estimate / error) < 10
+    np.testing.assert_allclose(
+        indicators(trained.reduced, trained.probe, case, theta[:8]).max(axis=1),
+        compared.indicator,
+        rtol=1e-12,
+    )
+
+
+def test_a_member_far_outside_is_flagged_by_the_estimate(trained: Trained, case: GrowthCase) -> None:
+    usual = case.space.sample(8, 3, "usual")
+    far = usual.copy()
+    far[:, case.space.index("D_white")] *= 8.0
+    near = indicators(trained.reduced, trained.probe, case, usual).max(axis=1)
+    assert (indicators(trained.reduced, trained.probe, case, far).max(axis=1) > 3 * near).all()
+
+
+def test_gradients_against_central_differences(trained: Trained, case: GrowthCase) -> None:
+    theta = jnp.asarray(case.space.sample(1, 8, "gradient")[0])
+
+    @jax.jit
+    def total(t: jax.Array) -> jax.Array:
+        return trained.reduced.run(case, t[None, :], jnp)[0][0, -1] @ trained.reduced.operators.total
+
+    gradient = np.asarray(jax.grad(total)(theta))
+    for i in range(case.space.size):
+        h = 1e-5 * max(abs(float(theta[i])), 1e-3)
+        slope = float(total(theta.at[i].add(h)) - total(theta.at[i].add(-h))) / (2 * h)
+        assert gradient[i] == pytest.approx(slope, rel=1e-5, abs=1e-6)
+
+
+def test_a_new_schedule_needs_no_compilation_and_is_as_good(trained: Trained) -> None:
+    other = small_case(line=small_timeline(shift=2.0))
+    theta = other.space.sample(8, 99, "unseen")
+    from vvuq_twin.reduction.propagate import propagate
+
+    before = propagate._cache_size()
+    coefficients, status = trained.reduced.run(other, theta)
+    assert propagate._cache_size() <= before + 1  # the batch's shape may be new, the schedule is not
+    again = propagate._cache_size()
+    trained.reduced.run(small_case(), theta)
+    assert propagate._cache_size() == again
+    truth = full_states(other, theta[:1])
+    twin = trained.reduced.reconstruct(coefficients[0])
+    assert (status == 0).all()
+    assert relative_error(truth[0, 3], twin[3], other.n_detect, truth[0, 0]) < 0.01
+
+
+def test_repeated_runs_are_bit_equal(trained: Trained, case: GrowthCase) -> None:
+    theta = case.space.sample(8, 4, "bits")
+    first, _ = trained.reduced.run(case, theta)
+    second, _ = trained.reduced.run(case, theta)
+    assert np.array_equal(first, second)
+
+
+def test_training_again_gives_the_same_model(case: GrowthCase) -> None:
+    one, two = (train(case, 7, 8, 4, 8, max_rank=16, rounds=0).reduced for _ in range(2))
+    assert np.array_equal(one.vectors, two.vectors)
+    assert np.array_equal(one.operators.quadratic, two.operators.quadratic)
+    assert one.fingerprint == two.fingerprint
+
+
+def test_failed_members_have_a_code_and_leave_the_others_alone(trained: Trained, case: GrowthCase) -> None:
+    theta = case.space.sample(5, 6, "failures")
+    good, _ = trained.reduced.run(case, theta)
+    bad = theta.copy()
+    bad[0, case.space.index("k")] = np.nan
+    bad[1, case.space.index("D_white")] = 1e4
+    bad[2, case.space.index("initial_1")] = -1e3
+    bad[3, case.space.index("alpha_rt")] = -5.0
+    coefficients, status = trained.reduced.run(case, bad)
+    assert status.tolist() == [NOT_FINITE, TOO_STIFF, 0, DIVERGED, 0]
+    assert np.isfinite(coefficients).all()
+    assert np.array_equal(coefficients[4], good[4])
+
+    def total(t: jax.Array) -> jax.Array:
+        return trained.reduced.run(case, t, jnp)[0].sum()
+
+    gradient = np.asarray(jax.grad(total)(jnp.asarray(bad)))
+    assert np.isfinite(gradient[1:]).all()
+
+
+def test_long_runs_stay_bounded_and_saturate(trained: Trained) -> None:
+    from vvuq_twin.physics.timeline import timeline
+
+    free = small_case(line=timeline(0.0, [0.0, 100.0, 200.0], dt_max=1.0))
+    theta = free.space.sample(8, 2, "long")
+    coefficients, status = trained.reduced.run(free, theta)
+    assert np.isfinite(coefficients).all()
+    fields = trained.reduced.reconstruct(coefficients[:, -1])
+    assert np.abs(fields[status == 0]).max() < 3.0
+
+
+def test_drug_integrals_against_quadrature() -> None:
+    dt = np.array([0.0, 0.7, 0.3, 1.0, 0.0])
+    jump = np.array([2.0, 0.0, 1.0, 0.0, 0.0])
+    alpha, beta = np.array([0.4, 0.2]), np.array([1.3, 0.0])
+    first, second, final = (
+        np.asarray(x) for x in drug_integrals(alpha, beta, dt, jump, np.array([0.5, 0.0]))
+    )
+    for i in range(2):
+        level = 0.5 if i == 0 else 0.0
+        for s in range(5):
+            t = np.linspace(0, dt[s] / 2, 4001)
+            half = alpha[i] * level * np.trapezoid(np.exp(-beta[i] * t), t)
+            assert first[i, s] == pytest.approx(half, rel=1e-7, abs=1e-15)
+            assert second[i, s] == pytest.approx(half * np.exp(-beta[i] * dt[s] / 2), rel=1e-7, abs=1e-15)
+            level = level * np.exp(-beta[i] * dt[s]) + jump[s]
+        assert final[i] == pytest.approx(level)
+
+
+def test_growth_noise_has_the_stated_covariance() -> None:
+    noise = GrowthNoise(0.2, 30.0, tuple(np.arange(0.0, 61.0, 10.0)))
+    path = noise.path(np.random.default_rng(3).standard_normal((200_000, 6)))
+    lag = np.abs(np.subtract.outer(np.arange(6), np.arange(6)))
+    np.testing.assert_allclose(np.cov(path.T), 0.04 * np.exp(-lag / 3.0), atol=1e-3)
+
+
+def test_the_design_reaches_beyond_the_prior(case: GrowthCase) -> None:
+    theta = training_parameters(case.space, 64, 1)
+    z = case.space.to_gaussian(theta)
+    assert theta.shape == (64, case.space.size)
+    assert 1.1 < z.std() < 1.25
+    assert np.array_equal(theta, training_parameters(case.space, 64, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"fixed": {}}, "alpha_beta"),
+        ({"fixed": {"alpha_beta": 10.0, "k": 0.1}}, "both uncertain and fixed"),
+        ({"mean": np.zeros(3)}, "active voxels"),
+        ({"mean": None}, "not finite"),
+    ],
+)
+def test_a_case_that_cannot_be_is_refused(case: GrowthCase, change: dict, words: str) -> None:
+    from dataclasses import replace
+
+    if "mean" in change and change["mean"] is None:
+        change = {"mean": np.where(np.arange(case.faces.n) == 5, np.nan, case.mean)}
+    with pytest.raises(BadInput, match=words):
+        replace(case, **change)

@@ -1,0 +1,121 @@
+"""Reduced transport against the full order converged in time, and closed forms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.linalg import expm as reference
+
+from vvuq_twin.domain.errors import BadInput
+from vvuq_twin.domain.grid import Grid
+from vvuq_twin.domain.parameters import LogNormal, Parameter, ParameterSpace
+from vvuq_twin.kinetics.plasma import Dose
+from vvuq_twin.physics.agents import load_agent
+from vvuq_twin.physics.faces import assemble
+from vvuq_twin.physics.tissue import Tissue
+from vvuq_twin.reduction.backend import jax, jnp
+from vvuq_twin.reduction.expm import expm, squarings
+from vvuq_twin.reduction.propagate import NOT_FINITE
+from vvuq_twin.reduction.training import training_parameters
+from vvuq_twin.reduction.transport import (
+    ReducedTransport,
+    TransportCase,
+    build_transport,
+    validate_transport,
+)
+
+STEP = 0.02
+
+
+@pytest.fixture(scope="module")
+def case() -> TransportCase:
+    grid = Grid((12, 11, 10), (2.0, 2.0, 2.0))
+    x, y, z = np.meshgrid(*grid.centres(), indexing="ij")
+    mask = (x - 11) ** 2 + (y - 10) ** 2 + (z - 9) ** 2 < 100
+    faces = assemble(grid, mask, np.where(x > 12, 2, 1), {"white": 1, "grey": 2})
+    ktrans = faces.gather(0.3 + 2.7 * np.exp(-((x - 9) ** 2 + (y - 10) ** 2 + (z - 9) ** 2) / 40.0))
+    phi = faces.gather(0.2 + 0.15 * np.cos(x / 4.0) ** 2)
+    agent = load_agent("temozolomide")
+    space = ParameterSpace((*agent.parameters(), Parameter("ktrans_factor", "1", LogNormal(1.0, 0.3))))
+    doses = (Dose(0.0, 150.0, "gut"), Dose(6.0, 150.0, "central", duration=0.5))
+    return TransportCase(Tissue(faces, ktrans, phi), agent, doses, np.arange(0.5, 12.1, 0.5), space)
+
+
+@pytest.fixture(scope="module")
+def reduced(case: TransportCase) -> ReducedTransport:
+    return build_transport(case, training_parameters(case.space, 10, 3), STEP, 1e-6, 24)
+
+
+def test_many_exponentials_against_scipy() -> None:
+    rng = np.random.default_rng(0)
+    m = rng.standard_normal((4, 9, 9)) * 3 - 4 * np.eye(9)
+    norm = np.abs(m).sum(axis=1).max()
+    got = np.asarray(expm(jnp.asarray(m), squarings(float(norm))))
+    for a, b in zip(got, m):
+        np.testing.assert_allclose(a, reference(b), rtol=1e-11, atol=1e-12)
+    assert squarings(0.0) == 0 and squarings(1.0) == 1
+
+
+def test_unseen_members_agree_with_the_full_order(case: TransportCase, reduced: ReducedTransport) -> None:
+    theta = case.space.sample(4, 9, "transport")
+    region = case.tissue.ktrans > 1.0
+    errors = validate_transport(reduced, case, theta, STEP, region)
+    assert errors["amount_worst"] < 2e-3
+    assert errors["exposure_worst"] < 1e-3
+
+
+def test_what_is_left_is_the_full_orders_step(case: TransportCase, reduced: ReducedTransport) -> None:
+    theta = case.space.sample(2, 10, "steps")
+    region = case.tissue.ktrans > 1.0
+    coarse = validate_transport(reduced, case, theta, 0.25, region)["amount_worst"]
+    fine = validate_transport(reduced, case, theta, 0.125, region)["amount_worst"]
+    assert coarse > 2.5 * fine
+
+
+def test_exposure_over_all_time_is_the_limit_of_the_running_one(
+    case: TransportCase, reduced: ReducedTransport
+) -> None:
+    theta = case.space.sample(3, 11, "limit")
+    _, exposure, status = reduced.run(replace(case, times=np.array([12.0, 100.0, 400.0])), theta)
+    assert (status == 0).all()
+    total = reduced.total_exposure(case, theta)
+    np.testing.assert_allclose(exposure[:, -1], total, rtol=1e-6, atol=1e-6 * np.abs(total).max())
+
+
+def test_the_reduced_system_is_linear_in_the_dose(case: TransportCase, reduced: ReducedTransport) -> None:
+    theta = case.space.sample(3, 12, "dose")
+    twice = replace(case, doses=tuple(replace(d, amount=2 * d.amount) for d in case.doses))
+    one, two = reduced.run(case, theta)[0], reduced.run(twice, theta)[0]
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-12, atol=1e-12 * np.abs(one).max())
+
+
+def test_gradient_of_the_mean_exposure(case: TransportCase, reduced: ReducedTransport) -> None:
+    readout = reduced.vectors[case.tissue.ktrans > 1.0].mean(axis=0)
+    theta = jnp.asarray(case.space.sample(1, 13, "gradient")[0])
+
+    @jax.jit
+    def mean(t: jax.Array) -> jax.Array:
+        return reduced.run(case, t[None, :], jnp)[1][0, -1] @ readout
+
+    gradient = np.asarray(jax.grad(mean)(theta))
+    for i in range(case.space.size):
+        h = 1e-5 * float(theta[i])
+        slope = float(mean(theta.at[i].add(h)) - mean(theta.at[i].add(-h))) / (2 * h)
+        assert gradient[i] == pytest.approx(slope, rel=1e-5, abs=1e-9)
+
+
+def test_a_bad_member_has_a_code(case: TransportCase, reduced: ReducedTransport) -> None:
+    theta = case.space.sample(3, 14, "bad")
+    good = reduced.run(case, theta)[0]
+    theta[1, 0] = np.nan
+    amount, exposure, status = reduced.run(case, theta)
+    assert status.tolist() == [0, NOT_FINITE, 0]
+    assert np.isfinite(amount).all() and np.isfinite(exposure).all()
+    np.testing.assert_array_equal(amount[[0, 2]], good[[0, 2]])
+
+
+def test_an_unknown_parameter_is_refused(case: TransportCase) -> None:
+    with pytest.raises(BadInput, match="no parameter 'ktrans_facto'"):
+        replace(case, fixed={"ktrans_facto": 1.0})

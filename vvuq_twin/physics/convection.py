@@ -7,7 +7,8 @@ van Leer limited face values within the step bound of :func:`transport_bound`.
 
 from __future__ import annotations
 
-from .kernels import Array, _compile, divergence
+from .kernels import divergence
+from .rowmath import Array, compiled
 
 #: One array per axis.
 Three = tuple[Array, Array, Array]
@@ -16,7 +17,7 @@ Three = tuple[Array, Array, Array]
 UPWIND, VAN_LEER, CENTRAL = 0, 1, 2
 
 
-@_compile
+@compiled
 def _limited(up2: float, up: float, down: float, has_up2: bool) -> float:
     """Van Leer's (1974) limited face value, upwind where there is no second upstream cell."""
     if not has_up2:
@@ -27,7 +28,7 @@ def _limited(up2: float, up: float, down: float, has_up2: bool) -> float:
     return up + a * b / (a + b)
 
 
-@_compile
+@compiled
 def _face_flux(
     c: Array, v: Array, g: Array, i: int, j: int, k: int, di: int, dj: int, dk: int, scheme: int
 ) -> float:
@@ -49,7 +50,7 @@ def _face_flux(
     return speed * _limited(up2, high, low, open_up)
 
 
-@_compile
+@compiled
 def transport_rate(
     c: Array, g: Three, v: Three, flow: bool, group: Three,
     rows: Array, scheme: int, out: Array,
@@ -83,7 +84,7 @@ def transport_rate(
             out[i, j, k] = total
 
 
-@_compile
+@compiled
 def transport_bound(
     g: tuple[Array, Array, Array],
     v: tuple[Array, Array, Array],
@@ -108,11 +109,12 @@ def transport_bound(
                 leaving += max(v1[i, j + 1, k], 0.0) + max(-v1[i, j, k], 0.0)
                 leaving += max(v2[i, j, k + 1], 0.0) + max(-v2[i, j, k], 0.0)
                 total += factor * leaving
-            most = max(most, total / phi[i, j, k])
+            if phi[i, j, k] > 0.0:
+                most = max(most, total / phi[i, j, k])
     return most
 
 
-@_compile
+@compiled
 def transport_step(
     c: Array, g: Three, v: Three, flow: bool, group: Three,
     inverse_phi: Array, rows: Array, scheme: int, dt: float, substeps: int, first: Array, rate: Array,

@@ -23,6 +23,9 @@ from scipy import sparse
 from ..domain.errors import BadInput
 from ..domain.grid import Grid
 
+#: Cells a compiled vector loop takes at once.
+LANES = 16
+
 
 @dataclass(frozen=True)
 class Faces:
@@ -44,11 +47,12 @@ class Faces:
     corner : tuple of int
         Grid index of the box's cell (1, 1, 1).
     box : tuple of int
-        Bounding box of the mask with one empty cell on every side: the kernels' arrays.
+        Bounding box of the mask with at least one empty cell on every side: the kernels' arrays.
     place : ndarray of int64, shape (n,)
         Flat index in the box of each active cell.
     rows : ndarray of int64, shape (r, 4)
-        The box's rows with active cells: i, j, first k, last k + 1.
+        The box's rows with active cells: i, j, first k, last k + 1, stretched over inactive cells to a
+        multiple of ``LANES`` so that the kernels' vector loops leave no remainder.
     """
 
     grid: Grid
@@ -210,8 +214,10 @@ def assemble(grid: Grid, mask: np.ndarray, labels: np.ndarray, names: Mapping[st
     index = np.argwhere(mask)
     low, high = index.min(axis=0), index.max(axis=0) + 1
     cut = tuple(slice(int(a), int(b)) for a, b in zip(low, high))
-    box = (int(high[0] - low[0]) + 2, int(high[1] - low[1]) + 2, int(high[2] - low[2]) + 2)
-    inner = (slice(1, -1),) * 3
+    depth = int(high[2] - low[2])
+    lanes = LANES if depth >= LANES else 1
+    box = (int(high[0] - low[0]) + 2, int(high[1] - low[1]) + 2, -(-depth // lanes) * lanes + 2)
+    inner = (slice(1, -1), slice(1, -1), slice(1, depth + 1))
     tissue = np.full(box, -1, dtype=np.int64)
     lookup = {value: i for i, value in enumerate(code)}
     local = np.full(mask[cut].shape, -1, dtype=np.int64)
@@ -237,6 +243,8 @@ def assemble(grid: Grid, mask: np.ndarray, labels: np.ndarray, names: Mapping[st
     ij = np.argwhere(any_row)
     first = active.argmax(axis=2)[any_row]
     last = box[2] - active[:, :, ::-1].argmax(axis=2)[any_row]
+    length = -(-(last - first) // lanes) * lanes
+    first = np.minimum(first, box[2] - 1 - length)
     return Faces(
         grid=grid,
         mask=mask,
@@ -247,5 +255,5 @@ def assemble(grid: Grid, mask: np.ndarray, labels: np.ndarray, names: Mapping[st
         corner=(int(low[0]), int(low[1]), int(low[2])),
         box=box,
         place=np.flatnonzero(active.ravel()).astype(np.int64),
-        rows=np.column_stack([ij, first, last]).astype(np.int64),
+        rows=np.column_stack([ij, first, first + length]).astype(np.int64),
     )

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from ..domain.errors import BadInput
 from . import kernels
 from .faces import Faces
+from .rowmath import compiled
 from .timeline import Timeline
 
 #: Status of a member.
@@ -222,7 +223,7 @@ def _boxed(faces: Faces, values: np.ndarray | None) -> np.ndarray:
     return faces.boxed(values)
 
 
-@kernels._compile
+@compiled
 def _local(
     u: np.ndarray,
     rows: np.ndarray,
@@ -247,12 +248,12 @@ def _local(
         e = np.exp(amount)
         kernels.moebius(u, rows, e, e - 1.0)
     else:
-        kernels.grow(u, rows, amount, factor, exponent)
+        kernels.grow(u, rows, amount, factor, exponent, scratch)
     if not kill_first and doses != 0.0:
         _drug(u, rows, doses, weight, exposure, uniform, scratch)
 
 
-@kernels._compile
+@compiled
 def _drug(
     u: np.ndarray,
     rows: np.ndarray,
@@ -266,14 +267,10 @@ def _drug(
     if uniform[0]:
         kernels.moebius(u, rows, np.exp(-doses), 0.0)
         return
-    for r in range(rows.shape[0]):
-        i, j, a, b = rows[r]
-        c, w = u[i, j, a:b], exposure[i, j, a:b]
-        for k in range(c.size):
-            c[k] *= np.exp(-doses * (1.0 + weight * (w[k] - 1.0)))
+    kernels.kill(u, rows, doses, exposure, 1.0 - weight, weight, scratch)
 
 
-@kernels._compile
+@compiled
 def _member(
     first: np.ndarray,
     place: np.ndarray,
@@ -310,7 +307,7 @@ def _member(
     for s in range(dt.size):
         longest = max(longest, dt[s])
     work = np.zeros((1 if kernels.stages(longest, bound) == 2 else 4, shape[0], shape[1], shape[2]))
-    tmp = np.zeros(shape[2])
+    tmp, scratch = np.zeros(shape[2]), np.zeros((4, shape[2]))
     alpha_drug, beta, weight = columns[0], columns[1], columns[2]
     alpha_rt, alpha_beta = columns[3], columns[4]
     amplitude = 0.0
@@ -318,10 +315,11 @@ def _member(
         if dt[s] > 0.0:
             half = np.exp(-0.5 * beta * dt[s])
             one = alpha_drug * amplitude * (1.0 - half) / beta
+            one = one if one > 1e-20 else 0.0  # what is below round-off is not computed
             amount = 0.5 * rate[s] * dt[s]
-            _local(u, rows, one, amount, True, weight, exposure, factor, uniform, exponent, tmp)
+            _local(u, rows, one, amount, True, weight, exposure, factor, uniform, exponent, scratch)
             kernels.diffuse(u, g0, g1, g2, rows, dt[s], bound, work, tmp)
-            _local(u, rows, one * half, amount, False, weight, exposure, factor, uniform, exponent, tmp)
+            _local(u, rows, one * half, amount, False, weight, exposure, factor, uniform, exponent, scratch)
             amplitude *= half * half
         if record[s] >= 0:
             out = states[record[s]]
@@ -338,12 +336,12 @@ def _member(
             if uniform[2]:
                 kernels.moebius(u, rows, np.exp(-effect), 0.0)
             else:
-                kernels.kill(u, rows, effect, sensitivity)
+                kernels.kill(u, rows, effect, sensitivity, 0.0, 1.0, scratch)
         amplitude += jump[s]
     return 0
 
 
-@kernels._compile
+@compiled
 def _hold(states: np.ndarray, record: np.ndarray, failed: int, first: np.ndarray) -> None:
     """Fill the visits from step ``failed`` on with the last one recorded before it."""
     last = -1

@@ -8,25 +8,14 @@ face below each cell, zero where closed. ``rows`` lists the box's rows with acti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, cast
 
-import numpy as np
-from numba import njit
-
-#: No NaN assumptions and no reassociation: the kernels must see non-finite values.
-_compile = cast(
-    Callable[[Callable[..., Any]], Callable[..., Any]],
-    njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}),
-)
-
-Array = np.ndarray
+from .rowmath import Array, compiled, exp_row, log_row
 
 #: Cellularity below this is set to zero.
 TINY = 1e-200
 
 
-@_compile
+@compiled
 def face_values(group: Array, conductance: Array, scale: float, out: Array) -> None:
     """``out = scale * conductance[group - 1]``, zero where the group is 0."""
     flat, g = out.ravel(), group.ravel()
@@ -34,7 +23,7 @@ def face_values(group: Array, conductance: Array, scale: float, out: Array) -> N
         flat[i] = 0.0 if g[i] == 0 else scale * conductance[g[i] - 1]
 
 
-@_compile
+@compiled
 def _row_divergence(
     u: Array, g0: Array, g1: Array, g2: Array, i: int, j: int, a: int, b: int, out: Array
 ) -> None:
@@ -54,7 +43,7 @@ def _row_divergence(
         out[k] += gh[k] * (high[k] - c[k]) - gl[k] * (c[k] - low[k])
 
 
-@_compile
+@compiled
 def divergence(u: Array, g0: Array, g1: Array, g2: Array, rows: Array, out: Array) -> None:
     """``out = div(D grad u)`` on the active rows."""
     for r in range(rows.shape[0]):
@@ -62,7 +51,7 @@ def divergence(u: Array, g0: Array, g1: Array, g2: Array, rows: Array, out: Arra
         _row_divergence(u, g0, g1, g2, i, j, a, b, out[i, j, a:b])
 
 
-@_compile
+@compiled
 def spectral_bound(g0: Array, g1: Array, g2: Array, rows: Array) -> float:
     """Gershgorin bound on the spectral radius of the diffusion operator, 1/time."""
     most = 0.0
@@ -77,7 +66,7 @@ def spectral_bound(g0: Array, g1: Array, g2: Array, rows: Array) -> float:
     return 2.0 * most
 
 
-@_compile
+@compiled
 def stages(dt: float, bound: float) -> int:
     """Stages of a Runge-Kutta-Legendre step of length ``dt``; 2 within the explicit limit, else odd."""
     if dt * bound <= 2.0:
@@ -86,7 +75,7 @@ def stages(dt: float, bound: float) -> int:
     return s + 1 if s % 2 == 0 else s
 
 
-@_compile
+@compiled
 def heun(u: Array, g0: Array, g1: Array, g2: Array, rows: Array, dt: float, first: Array, tmp: Array) -> None:
     """``u <- (I + dt A + dt^2 A^2 / 2) u``, two strong-stability-preserving Euler stages."""
     for r in range(rows.shape[0]):
@@ -103,13 +92,13 @@ def heun(u: Array, g0: Array, g1: Array, g2: Array, rows: Array, dt: float, firs
             c[k] = 0.5 * (c[k] + (f[k] + dt * tmp[k]))
 
 
-@_compile
+@compiled
 def _b(j: int) -> float:
     """Legendre coefficient of the RKL2 scheme."""
     return 1.0 / 3.0 if j < 2 else (j * j + j - 2.0) / (2.0 * j * (j + 1.0))
 
 
-@_compile
+@compiled
 def legendre(
     u: Array, g0: Array, g1: Array, g2: Array, rows: Array, dt: float, s: int, work: Array, tmp: Array
 ) -> None:
@@ -153,7 +142,7 @@ def legendre(
             c[k] = l[k]
 
 
-@_compile
+@compiled
 def diffuse(
     u: Array, g0: Array, g1: Array, g2: Array, rows: Array, dt: float, bound: float, work: Array, tmp: Array
 ) -> None:
@@ -167,7 +156,7 @@ def diffuse(
         legendre(u, g0, g1, g2, rows, dt, s, work, tmp)
 
 
-@_compile
+@compiled
 def moebius(u: Array, rows: Array, p: float, q: float) -> None:
     """``u <- p u / (1 + q u)``: any sequence of logistic growth and uniform kill is of this form."""
     for r in range(rows.shape[0]):
@@ -179,30 +168,55 @@ def moebius(u: Array, rows: Array, p: float, q: float) -> None:
             c[k] = 0.0 if abs(new) < TINY else new
 
 
-@_compile
-def kill(u: Array, rows: Array, strength: float, weight: Array) -> None:
-    """``u <- u exp(-strength * weight)``."""
+@compiled
+def kill(
+    u: Array, rows: Array, strength: float, weight: Array, offset: float, slope: float, scratch: Array
+) -> None:
+    """``u <- u exp(-strength (offset + slope weight))``; ``scratch`` is four work rows."""
+    e, work = scratch[0], scratch[1]
     for r in range(rows.shape[0]):
         i, j, a, b = rows[r]
         c, w = u[i, j, a:b], weight[i, j, a:b]
         for k in range(c.size):
-            c[k] *= math.exp(-strength * w[k])
+            e[k] = -strength * (offset + slope * w[k])
+        exp_row(e, c.size, work)
+        for k in range(c.size):
+            new = c[k] * e[k]
+            c[k] = 0.0 if abs(new) < TINY else new
 
 
-@_compile
-def grow(u: Array, rows: Array, amount: float, factor: Array, exponent: float) -> None:
+@compiled
+def grow(u: Array, rows: Array, amount: float, factor: Array, exponent: float, scratch: Array) -> None:
     """Exact generalised logistic growth, ``du/dt = (k f / nu) u (1 - u^nu)`` over ``amount = k dt``.
 
-    ``u^nu`` obeys the plain logistic equation (Richards 1959); ``factor`` is the map f, ``exponent`` nu.
+    ``m = u^nu`` obeys the plain logistic equation (Richards 1959), so that
+    ``u <- u exp((k f dt - log(1 + m (e^{k f dt} - 1))) / nu)``; ``factor`` is the map f, ``exponent`` nu.
     """
+    e, m, gain, work = scratch[0], scratch[1], scratch[2], scratch[3]
     for r in range(rows.shape[0]):
         i, j, a, b = rows[r]
         c, f = u[i, j, a:b], factor[i, j, a:b]
         for k in range(c.size):
-            if c[k] > 0.0:
-                e = math.exp(amount * f[k])
-                if exponent == 1.0:
-                    c[k] = c[k] * e / (1.0 + c[k] * (e - 1.0))
-                else:
-                    m = c[k] ** exponent
-                    c[k] = (m * e / (1.0 + m * (e - 1.0))) ** (1.0 / exponent)
+            gain[k] = amount * f[k]
+            e[k] = gain[k]
+        exp_row(e, c.size, work)
+        if exponent == 1.0:
+            for k in range(c.size):
+                new = c[k] * e[k] / (1.0 + c[k] * (e[k] - 1.0))
+                c[k] = 0.0 if abs(new) < TINY else new
+        else:
+            for k in range(c.size):
+                m[k] = c[k]
+            log_row(m, c.size, work)
+            for k in range(c.size):
+                m[k] *= exponent
+            exp_row(m, c.size, work)
+            for k in range(c.size):
+                m[k] = 1.0 + m[k] * (e[k] - 1.0)
+            log_row(m, c.size, work)
+            for k in range(c.size):
+                m[k] = (gain[k] - m[k]) / exponent
+            exp_row(m, c.size, work)
+            for k in range(c.size):
+                new = c[k] * m[k]
+                c[k] = 0.0 if abs(new) < TINY else new

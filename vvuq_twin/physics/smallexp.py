@@ -10,12 +10,12 @@ import math
 
 import numpy as np
 
-from .kernels import Array, _compile
+from .rowmath import Array, compiled
 
 _DEGREE = 14
 
 
-@_compile
+@compiled
 def _product(a: Array, b: Array, out: Array) -> None:
     """``out = a @ b`` for small square matrices."""
     n = a.shape[0]
@@ -27,7 +27,7 @@ def _product(a: Array, b: Array, out: Array) -> None:
             out[i, j] = total
 
 
-@_compile
+@compiled
 def small_expm(matrix: Array, out: Array, power: Array, scratch: Array) -> None:
     """``out = expm(matrix)``; ``power`` and ``scratch`` are work arrays of the same shape."""
     n = matrix.shape[0]
@@ -56,7 +56,7 @@ def small_expm(matrix: Array, out: Array, power: Array, scratch: Array) -> None:
                 out[i, j] = scratch[i, j]
 
 
-@_compile
+@compiled
 def local_maps(
     kep: Array, ktrans: Array, reactions: Array, plasma: Array, input_row: Array, dt: float, out: Array
 ) -> None:
@@ -98,7 +98,7 @@ def local_maps(
                 out[v, i, s + j] = result[i, 2 * s + j]
 
 
-@_compile
+@compiled
 def apply_maps(maps: Array, plasma: Array, species: Array, integrals: Array) -> None:
     """Advance ``species`` (n, s) and ``integrals`` (n, s) in place with :func:`local_maps`."""
     n, s = species.shape

@@ -19,7 +19,8 @@ def main() -> None:
     from .faults import sentence
 
     try:
-        app(standalone_mode=False)
+        # typer hands the exit code back instead of raising when it does not stand alone
+        sys.exit(app(standalone_mode=False) or 0)
     except SystemExit:
         raise
     except BaseException as error:

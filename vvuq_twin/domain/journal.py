@@ -35,8 +35,11 @@ class Journal:
             "previous": _hash(lines[-1]) if lines else _START,
         }
         try:
-            with open(self.path, "a", encoding="utf-8") as out:
-                out.write(json.dumps(entry, sort_keys=True, default=str) + "\n")
+            whole = sum(len(line.encode()) + 1 for line in lines)
+            with open(self.path, "ab") as out:
+                # what a crash cut off in the middle is not continued
+                out.truncate(whole)
+                out.write((json.dumps(entry, sort_keys=True, default=str) + "\n").encode())
                 out.flush()
                 os.fsync(out.fileno())
         except OSError as error:
@@ -62,15 +65,11 @@ class Journal:
         return None
 
     def _lines(self) -> list[str]:
+        """The whole lines; one that a crash cut off, or that is being written, is not counted."""
         if not self.path.exists():
             return []
         text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            # a crash in the middle of a line: keep the whole lines only
-            with open(self.path, "r+", encoding="utf-8") as out:
-                out.truncate(len(whole.encode()))
-        return whole.splitlines()
+        return text[: text.rfind("\n") + 1].splitlines()
 
 
 def _hash(line: str) -> str:

@@ -56,9 +56,12 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         _tell_reduction(run, spec, reduced)
         _tell_assimilation(run, problem, result)
         _tell_forecast(run, problem, reduced, result, assimilated, truth, spec.seed)
-        from .growth_uncertainty import further
+        from . import growth_uncertainty as uncertainty
 
-        further(run, spec, problem, reduced, result, context, client, options, exposure)
+        uncertainty.budget(run, spec, problem, reduced, result, step)
+        uncertainty.sensitivity(run, spec, problem, context, client, options)
+    uncertainty.calibration(run, spec, problem, reduced, result, assimilated, options)
+    uncertainty.verification(run, options)
 
 
 def _with_case(problem: GrowthProblem, model: Path) -> tuple[GrowthProblem, Any]:

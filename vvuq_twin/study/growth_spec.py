@@ -119,8 +119,10 @@ class SensitivitySpec(Strict):
     """Sobol indices and chaos expansion of the forecast quantities."""
 
     samples: Count = 128
-    chaos_degree: Count = 2
+    chaos_degree: Count = 3
     chaos_samples: Count = 512
+    chaos_limit: Positive = 0.1
+    agreement: Positive = 0.1
 
 
 class CalibrationSpec(Strict):
@@ -129,6 +131,7 @@ class CalibrationSpec(Strict):
     chains: Annotated[int, Field(ge=2)] = 2
     tune: Count = 200
     draws: Count = 500
+    modes: Count = 16
 
 
 class GrowthSpec(StudySpec):

@@ -14,7 +14,9 @@ from vvuq_twin.physics.transport import Stepper
 from vvuq_twin.verification import (
     forced,
     gci,
+    gci_checks,
     growth_checks,
+    operator_checks,
     plasma_checks,
     run_suite,
     transport_checks,
@@ -72,6 +74,25 @@ def fractions_on_whole_days(t0, visits, drug=(), fractions=(), **named):
     return timeline(t0, visits, drug, [(float(np.ceil(t)), d) for t, d in fractions], **named)
 
 
+def growing_a_little(faces, initial, parameters, *rest, **named):
+    wrong = {**vars(parameters), "rate": parameters.rate + 1e-11}
+    return advance(faces, initial, type(parameters)(**wrong), *rest, **named)
+
+
+def swollen(*arguments, **named):
+    states, status = advance(*arguments, **named)
+    return states * (1 + 1e-9), status
+
+
+def first_order_cellularity(spacing):
+    return 6.7 * (1 + 0.05 * spacing)
+
+
+def biased_fit(h, values):
+    limit, order, residual = gci.least_squares_order(h, values)
+    return limit, order * (1 + 1e-5), residual
+
+
 def leaking_step(self, dt):
     stepper_step(self, dt)
     self.species *= 1 + 1e-10
@@ -121,6 +142,10 @@ MUTATIONS = [
     ("growth.treatment", growth_checks, "advance", slower_decay),
     ("growth.treatment", growth_checks, "timeline", fractions_on_whole_days),
     ("growth.reference", growth_checks, "advance", slower_decay),
+    ("growth.mass", operator_checks, "advance", growing_a_little),
+    ("growth.bounds", operator_checks, "advance", swollen),
+    ("growth.gci", gci_checks, "tumour_cellularity", first_order_cellularity),
+    ("gci.least_squares", gci_checks, "least_squares_order", biased_fit),
     ("operators.growth", Faces, "_term", heavier_term),
     ("operators.transport", Faces, "_term", heavier_term),
     ("transport.tofts", Stepper, "local", sampled_plasma),
@@ -153,6 +178,10 @@ MUTATIONS = [
         if name.startswith("plasma.")
     ],
 ]
+
+
+def test_every_check_has_a_mutation():
+    assert {name for name, *_ in MUTATIONS} == set(CHECKS)
 
 
 @pytest.mark.parametrize(("name", "owner", "attribute", "wrong"), MUTATIONS)

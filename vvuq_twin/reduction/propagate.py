@@ -98,11 +98,9 @@ def propagate(
         spread = (conductance * (a @ stacked).reshape(-1, groups, size)).sum(axis=1)
         return spread + k * (a - pair_products(a, jnp) @ operators.quadratic)
 
-    def step(carry: tuple[Any, Any], x: tuple[Any, ...]) -> tuple[tuple[Any, Any], Any]:
-        a, status = carry
-        h, k, first, second, log_s = x
-        running = (status == OK)[:, None]
-        b = jnp.where(running, a, 0.0) * jnp.exp(-first[:, None] * relative)
+    def move(a: Any, x: tuple[Any, ...]) -> Any:
+        h, k, first, second = x
+        b = a * jnp.exp(-first[:, None] * relative)
         k = k[:, None]
         tau = h / substeps
         for _ in range(substeps):
@@ -110,11 +108,17 @@ def propagate(
             k2 = rate(b + 0.5 * tau * k1, k)
             k3 = rate(b + tau * (2.0 * k2 - k1), k)
             b = b + tau / 6.0 * (k1 + 4.0 * k2 + k3)
-        b = b * jnp.exp(-second[:, None] * relative)
+        return b * jnp.exp(-second[:, None] * relative)
+
+    def step(carry: tuple[Any, Any], x: tuple[Any, ...]) -> tuple[tuple[Any, Any], Any]:
+        a, status = carry
+        running = jnp.where((status == OK)[:, None], a, 0.0)
+        # padding and events at the start have no length and cost nothing
+        b = jax.lax.cond(x[0] > 0, move, lambda same, _: same, running, x[:4])
         within = (b * b).sum(axis=1) <= limit**2
         status = jnp.where((status == OK) & ~within, DIVERGED, status)
         a = jnp.where((status == OK)[:, None], b, a)
-        after = jnp.where((status == OK)[:, None], a * jnp.exp(log_s)[:, None], a)
+        after = jnp.where((status == OK)[:, None], a * jnp.exp(x[4])[:, None], a)
         return (after, status), a
 
     (final, status), states = jax.lax.scan(step, (a0, status0), (dt, *per_step))

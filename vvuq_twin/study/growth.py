@@ -13,6 +13,7 @@ from ..domain.evidence import Evidence
 from ..domain.files import write_with
 from ..domain.runfolder import Number, RunFolder
 from ..ensemble.cluster import cluster
+from ..imaging.check import require_usable
 from ..imaging.series import ScanSeries, read_series
 from .exposure import Exposure, exposure_map
 from .growth_figures import cycles, over_time, slices
@@ -81,6 +82,7 @@ def _patient(
                 "this is a file, not a patient folder", str(data), "name the folder that holds patient.yaml"
             )
         default = next((n[2:] for n in spec.parameters if n.startswith("D_")), "tissue")
+        require_usable(data)
         series, notes = read_series(data, default)
         return series, None, notes
     if spec.virtual is None:

@@ -33,6 +33,9 @@ def write_patient(patient: VirtualPatient, folder: Path) -> Path:
         write_image(folder / adc, visit.adc, scans.grid, description="ADC, mm2/s")
         write_image(folder / tumour, visit.tumour, scans.grid, description="tumour outline")
         images: dict[str, Any] = {"adc": {"file": adc, "unit": "mm2/s"}, "tumour": {"file": tumour}}
+        if not visit.tumour.any():
+            # nothing is visible: said on purpose, so that a forgotten outline is not taken for it
+            images["tumour"]["empty"] = True
         if number == 0 and scans.perfusion is not None:
             write_image(
                 folder / "ktrans.nii.gz", scans.perfusion.ktrans, scans.grid, description="Ktrans, 1/min"

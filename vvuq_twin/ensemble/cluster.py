@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +163,11 @@ def cluster(
             try:
                 yield client
             finally:
-                client.close(timeout=timeout)
-                local.close(timeout=timeout)
+                # on a busy machine the workers may take their time; every result is on the disk by now
+                with suppress(TimeoutError):
+                    client.close(timeout=6 * timeout)
+                with suppress(TimeoutError):
+                    local.close(timeout=6 * timeout)
 
 
 def _made(folder: str | Path | None) -> str | None:

@@ -13,6 +13,7 @@ from ..domain.runfolder import Number, RunFolder
 from ..ensemble.cluster import cluster
 from ..ensemble.run import run_batches
 from ..scores import central_interval, crps_ensemble, inside
+from ..twin.growth import ReducedGrowthTwin
 from ..validation import Coverage, compare, coverage_evidence, judge_coverage
 from .exposure import exposure_map
 from .growth_figures import BLUE, GREY, RED, new_figure
@@ -67,20 +68,19 @@ def cohort_patient(seeds: np.ndarray, members: np.ndarray, context: dict[str, An
         last = spec.assimilation.visits
         problem = growth_problem(patient.scans, spec, None if exposure is None else exposure.weight, last)
         reduced = reduce_growth(problem.case, spec.reduction, seed, None, lambda *_: None).reduced
+        twin = ReducedGrowthTwin(problem.case, reduced)
 
-        def run(z: np.ndarray, label: str, problem: Any = problem, reduced: Any = reduced) -> Any:
-            theta = np.asarray(problem.space.from_gaussian(z))
-            parts = [
-                reduced.run(problem.case, theta[i : i + spec.batch]) for i in range(0, len(z), spec.batch)
-            ]
-            return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        def run(z: np.ndarray, label: str, twin: ReducedGrowthTwin = twin) -> tuple[np.ndarray, np.ndarray]:
+            theta = np.asarray(twin.space.from_gaussian(z))
+            parts = [twin.trajectory(theta[i : i + spec.batch]) for i in range(0, len(z), spec.batch)]
+            return np.concatenate([p.values for p in parts]), np.concatenate([p.status for p in parts])
 
-        result = assimilate(problem, reduced, run, last, seed)
+        result = assimilate(problem, twin, run, last, seed)
         everyone = np.arange(len(result.prior))
         posterior = quantities(
-            problem, reduced, result.posterior, result.posterior_run, result.members, seed, "posterior"
+            problem, twin, result.posterior, result.posterior_run, result.members, seed, "posterior"
         )
-        prior = quantities(problem, reduced, result.prior, result.prior_run, everyone, seed, "prior")
+        prior = quantities(problem, twin, result.prior, result.prior_run, everyone, seed, "prior")
         truth = np.array([patient.total, patient.volume])
         row: dict[str, np.ndarray] = {"truth": truth}
         for kind, outcome in (("true", truth), ("seen", None)):

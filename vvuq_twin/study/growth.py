@@ -15,6 +15,7 @@ from ..domain.runfolder import Number, RunFolder
 from ..ensemble.cluster import cluster
 from ..imaging.check import require_usable
 from ..imaging.series import ScanSeries, read_series
+from ..twin.growth import ReducedGrowthTwin
 from .exposure import Exposure, exposure_map
 from .growth_figures import cycles, over_time, slices
 from .growth_forecast import field_maps, field_numbers, gather, score_numbers, write_fields
@@ -49,17 +50,18 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
             save_model(model, problem.case, trained.reduced)
             run.journal.append("reduced model trained", rank=trained.reduced.rank)
         problem, reduced = _with_case(problem, model)
+        twin = ReducedGrowthTwin(problem.case, reduced)
         context = model_context(model)
         step = runner(run.path / "results.zarr", context, spec.batch, client, options.progress)
-        result = assimilate(problem, reduced, step, assimilated, spec.seed)
+        result = assimilate(problem, twin, step, assimilated, spec.seed)
         run.journal.append("visits assimilated", visits=assimilated, members=len(result.members))
         _tell_patient(run, problem, exposure, notes, assimilated)
         _tell_reduction(run, spec, reduced)
         _tell_assimilation(run, problem, result)
-        _tell_forecast(run, problem, reduced, result, assimilated, truth, spec.seed)
+        _tell_forecast(run, problem, twin, result, assimilated, truth, spec.seed)
         from . import growth_uncertainty as uncertainty
 
-        uncertainty.budget(run, spec, problem, reduced, result, step)
+        uncertainty.budget(run, problem, twin, result, step)
         uncertainty.sensitivity(run, spec, problem, context, client, options)
     uncertainty.calibration(run, spec, problem, reduced, result, assimilated, options)
     uncertainty.verification(run, options)
@@ -232,14 +234,14 @@ def _tell_assimilation(run: RunFolder, problem: GrowthProblem, result: Assimilat
 
 
 def _tell_forecast(
-    run: RunFolder, problem: GrowthProblem, reduced: Any, result: Assimilated, assimilated: int,
+    run: RunFolder, problem: GrowthProblem, twin: ReducedGrowthTwin, result: Assimilated, assimilated: int,
     truth: dict[str, np.ndarray] | None, seed: int,
 ) -> None:  # fmt: skip
     members = np.arange(len(result.prior))
     posterior = quantities(
-        problem, reduced, result.posterior, result.posterior_run, result.members, seed, "posterior"
+        problem, twin, result.posterior, result.posterior_run, result.members, seed, "posterior"
     )
-    prior = quantities(problem, reduced, result.prior, result.prior_run, members, seed, "prior")
+    prior = quantities(problem, twin, result.prior, result.prior_run, members, seed, "prior")
     scans = np.array(observed(problem))
     kinds = (
         [("", None)]
@@ -260,7 +262,7 @@ def _tell_forecast(
     if not np.isfinite(posterior.total).all():
         raise RunFailed("the forecast is not finite")
     for visit in range(assimilated, len(problem.series.visits)):
-        maps = field_maps(problem, reduced, result.posterior_run[:, visit])
+        maps = field_maps(problem, twin, result.posterior_run[:, visit])
         write_fields(run, problem, visit, maps)
         run.summary(*field_numbers(problem, maps, visit))
         slices(

@@ -100,8 +100,9 @@ def slices(
     figure = new_figure(15, 3.7)
     x, y, _ = series.grid.spacing
     extent = (0.0, series.grid.shape[0] * x, 0.0, series.grid.shape[1] * y)
-    inside = np.argwhere(series.brain.any(axis=2))
-    (x0, y0), (x1, y1) = inside.min(axis=0) * (x, y), (inside.max(axis=0) + 1) * (x, y)
+    # the neighbourhood of what may be tumour
+    inside = np.argwhere((maps["visible"] > 0.02).any(axis=2) | scan.tumour.any(axis=2))
+    (x0, y0), (x1, y1) = inside.min(axis=0) * (x, y) - 22.0, (inside.max(axis=0) + 1) * (x, y) + 22.0
     for axis, (field, title, colours, low, high) in zip(figure.subplots(1, len(panels)), panels):
         image = np.where(series.brain[:, :, level], field[:, :, level], np.nan).T
         shown = axis.imshow(

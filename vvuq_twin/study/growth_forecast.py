@@ -9,8 +9,8 @@ import numpy as np
 
 from ..domain.runfolder import Number, RunFolder
 from ..imaging.write import write_image
-from ..reduction.growth import ReducedGrowth
 from ..scores import central_interval, concordance, crps_ensemble, dice, inside
+from ..twin.model import ForwardModel
 from .growth_problem import GrowthProblem
 from .growth_twin import Quantities, observed, persistence
 
@@ -106,7 +106,7 @@ def score_numbers(problem: GrowthProblem, forecasts: Forecasts) -> list[Number]:
             rows.append(
                 Number(
                     f"inside_90_{quantity}", float(np.mean(hits)), "1", group="scores", of=name,
-                    description="share of held-out visits inside the 90 % interval (one patient: no coverage claim)",
+                    description=f"share of held-out visits whose {quantity.replace('_', ' ')} ({what}) is inside the 90 % interval; one patient, no claim of coverage",
                 )
             )  # fmt: skip
     return rows
@@ -114,7 +114,7 @@ def score_numbers(problem: GrowthProblem, forecasts: Forecasts) -> list[Number]:
 
 def field_maps(
     problem: GrowthProblem,
-    reduced: ReducedGrowth,
+    model: ForwardModel,
     coefficients: np.ndarray,
     levels: tuple[float, ...] = (0.05, 0.5, 0.95),
 ) -> dict[str, np.ndarray]:
@@ -132,7 +132,7 @@ def field_maps(
     flat = {
         name: np.zeros(n) for name in ("mean", "sd", "visible", *(f"q{round(100 * p):02d}" for p in levels))
     }
-    for cells, raw in reduced.blocks(coefficients, 4096):
+    for cells, raw in model.fields(coefficients).blocks():
         values = np.clip(raw, 0.0, 1.0)
         flat["mean"][cells] = values.mean(axis=0)
         flat["sd"][cells] = values.std(axis=0, ddof=1)
@@ -152,14 +152,14 @@ def field_numbers(problem: GrowthProblem, maps: dict[str, np.ndarray], visit: in
     rows = [
         Number(
             f"dice_{scan.id}", dice(maps["visible"] >= 0.5, outline), "1", group="field",
-            description="Dice of the voxels more likely visible than not with the outline of the held-out scan",
+            description=f"Dice of the voxels more likely visible than not with the outline of {scan.id}",
         )
     ]  # fmt: skip
     if there.sum() > 1:
         rows.append(
             Number(
                 f"concordance_{scan.id}", concordance(maps["mean"][there], seen[there]), "1", group="field",
-                description="concordance of forecast and measured cellularity, voxel by voxel in the outline",
+                description=f"concordance of forecast and measured cellularity in the outline of {scan.id}, voxel by voxel",
             )
         )  # fmt: skip
     return rows

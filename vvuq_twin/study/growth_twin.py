@@ -13,10 +13,12 @@ from ..assimilation.protocol import Key, start
 from ..assimilation.update import Inflation
 from ..domain.keys import generator, member_normals
 from ..imaging.noise import repeatability
-from ..reduction.growth import ReducedGrowth
+from ..twin.growth import ReducedGrowthTwin
+from ..twin.model import ForwardModel
+from ..twin.observe import Burden
 from .growth_problem import GrowthProblem
 
-#: ``run(z, label) -> (coefficients (N, V, size), status (N,))`` for whitened scores z (N, p).
+#: ``run(z, label) -> (values (N, V, n or size), status (N,))`` for whitened scores z (N, p).
 Runner = Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]]
 
 
@@ -29,7 +31,7 @@ class Assimilated:
     prior, posterior : ndarray, shape (N, p)
         Whitened scores.
     prior_run, posterior_run : ndarray, shape (N, V, size)
-        Reduced coefficients at all visits.
+        The model's values at all visits (reduced coefficients, or fields).
     members : ndarray of int
         Numbers of the members that are left.
     cycles : tuple of dict
@@ -48,7 +50,7 @@ class Assimilated:
 
 
 def assimilate(
-    problem: GrowthProblem, reduced: ReducedGrowth, run: Runner, visits: int, seed: int
+    problem: GrowthProblem, model: ForwardModel, run: Runner, visits: int, seed: int
 ) -> Assimilated:
     """Assimilate visits 2 to ``visits`` one after another; the first scan is spent on the initial field.
 
@@ -77,8 +79,8 @@ def assimilate(
             if cycle > 1 or step > 0:
                 coefficients, status = run(z, f"cycle-{cycle + 1}-step-{step + 1}")
             if step == 0:
-                ahead[cycle] = np.array(visible(problem, reduced, coefficients[:, cycle]))
-            cells = at_cells(reduced, coefficients[:, cycle], scan.cells)
+                ahead[cycle] = np.array(visible(problem, model, coefficients[:, cycle]))
+            cells = model.fields(coefficients[:, cycle]).at(scan.cells)
             predicted = problem.predict(scan, cells, problem.space.from_gaussian(z))
             update, carry = scheme.analyse(carry, predicted, scan.observations, key, status)
             z = update.apply(z, inflate=False)
@@ -91,26 +93,10 @@ def assimilate(
     )
 
 
-def at_cells(reduced: ReducedGrowth, coefficients: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Cellularity (N, c) of members (N, size) at some active voxels; zero off the basis' support."""
-    place = np.searchsorted(reduced.rows, cells)
-    place = np.minimum(place, len(reduced.rows) - 1)
-    there = reduced.rows[place] == cells
-    vectors = np.where(there[:, None], reduced.vectors[place], 0.0)
-    return coefficients @ vectors.T
-
-
-def visible(
-    problem: GrowthProblem, reduced: ReducedGrowth, coefficients: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Total cellularity and volume (cm3) of the visible tumour of members (N, size), in blocks of voxels."""
-    total, volume = np.zeros(len(coefficients)), np.zeros(len(coefficients))
-    for _, values in reduced.blocks(coefficients):
-        seen = values >= problem.case.n_detect
-        total += (values * seen).sum(axis=1)
-        volume += seen.sum(axis=1)
-    cm3 = problem.series.grid.voxel_volume / 1000.0
-    return cm3 * total, cm3 * volume
+def visible(problem: GrowthProblem, model: ForwardModel, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Total cellularity and volume (cm3) of the visible tumour of members (N, n or size)."""
+    found = Burden(problem.case.n_detect, problem.series.grid.voxel_volume)(model.fields(values))
+    return found[:, 0], found[:, 1]
 
 
 @dataclass(frozen=True)
@@ -132,7 +118,7 @@ class Quantities:
 
 
 def quantities(
-    problem: GrowthProblem, reduced: ReducedGrowth, z: np.ndarray, coefficients: np.ndarray,
+    problem: GrowthProblem, model: ForwardModel, z: np.ndarray, coefficients: np.ndarray,
     members: np.ndarray, seed: int, purpose: str,
 ) -> Quantities:  # fmt: skip
     """Quantities of interest of an ensemble, the reduced model's measured error added.
@@ -140,8 +126,8 @@ def quantities(
     Parameters
     ----------
     problem : GrowthProblem
-    reduced : ReducedGrowth
-        Its ``errors`` hold the root mean square relative errors per visit (validation set).
+    model : ForwardModel
+        Full or reduced; the reduced one's ``qoi_error`` (relative, per visit) is added as noise.
     z : ndarray, shape (N, p)
     coefficients : ndarray, shape (N, V, size)
     members : ndarray of int, shape (N,)
@@ -152,8 +138,8 @@ def quantities(
     visits = coefficients.shape[1]
     total, volume = (np.empty((len(z), visits)) for _ in range(2))
     for v in range(visits):
-        total[:, v], volume[:, v] = visible(problem, reduced, coefficients[:, v])
-    error = np.array([reduced.errors["total_sd"], reduced.errors["volume_sd"]])
+        total[:, v], volume[:, v] = visible(problem, model, coefficients[:, v])
+    error = model.qoi_error().T if isinstance(model, ReducedGrowthTwin) else np.zeros((2, visits))
     normals = member_normals(seed, f"{purpose}/reduction error", members, 2).reshape(-1, 2, 1)
     total = total * np.exp(error[0] * normals[:, 0])
     volume = volume * np.exp(error[1] * normals[:, 1])

@@ -25,6 +25,7 @@ from ..reduction.restrict import distance, restrict
 from ..sensitivity.chaos import fit_chaos
 from ..sensitivity.evidence import agreement_evidence, chaos_evidence, sobol_evidence
 from ..sensitivity.sobol import SobolIndices, sobol_design, sobol_indices
+from ..twin.growth import ReducedGrowthTwin
 from .growth_figures import BLUE, GREY, new_figure
 from .growth_forecast import QUANTITIES
 from .growth_model import quantities_task
@@ -319,7 +320,7 @@ def _marginals(run: RunFolder, space: ParameterSpace, draws: np.ndarray, smoothe
 
 
 def budget(
-    run: RunFolder, spec: GrowthSpec, problem: GrowthProblem, reduced: ReducedGrowth, result: Assimilated,
+    run: RunFolder, problem: GrowthProblem, twin: ReducedGrowthTwin, result: Assimilated,
     step: Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]],
 ) -> None:  # fmt: skip
     """Where the spread of the last visit's forecast comes from, for both quantities."""
@@ -337,15 +338,15 @@ def budget(
         alone = np.repeat(z.mean(axis=0)[None, :], len(z), axis=0)
         alone[:, columns] = z[:, columns]
         coefficients, status = step(alone, f"budget {name.split(' (')[0]}")
-        for q, values in enumerate(visible(problem, reduced, coefficients[status == 0][:, last])):
+        for q, values in enumerate(visible(problem, twin, coefficients[status == 0][:, last])):
             lines[q].append(
                 BudgetLine(name, float(values.std(ddof=1)), "posterior ensemble, all else at its mean")
             )
-    whole = visible(problem, reduced, result.posterior_run[:, last])
+    whole = visible(problem, twin, result.posterior_run[:, last])
     fine = _discretisation(problem, result, last)
     for q, quantity in enumerate(QUANTITIES):
         middle = float(np.median(whole[q]))
-        relative = reduced.errors["total_sd" if q == 0 else "volume_sd"][last]
+        relative = twin.qoi_error()[last, q]
         sd_reduction = float(relative * middle)
         lines[q].append(
             BudgetLine(

@@ -17,6 +17,7 @@ from ..imaging.check import require_usable
 from ..imaging.series import ScanSeries, read_series
 from ..twin.growth import ReducedGrowthTwin
 from .exposure import Exposure, exposure_map
+from .exposure_uncertainty import exposure_uncertainty
 from .growth_figures import cycles, over_time, slices
 from .growth_forecast import field_maps, field_numbers, gather, score_numbers, write_fields
 from .growth_model import load_model, model_context, reduce_growth, runner, save_model
@@ -63,6 +64,10 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
 
         uncertainty.budget(run, problem, twin, result, step)
         uncertainty.sensitivity(run, spec, problem, context, client, options)
+    if exposure is not None:
+        options.progress("drug exposure", 0, 1)
+        exposure_uncertainty(run, series, exposure, spec.seed)
+        options.progress("drug exposure", 1, 1)
     uncertainty.calibration(run, spec, problem, reduced, result, assimilated, options)
     uncertainty.verification(run, options)
 

@@ -26,7 +26,7 @@ from .schema import StudySpec, read_study
 from .workflow import Options
 
 #: Changed when a patient's computation changes, so that a finished batch is not taken for another's.
-VERSION = "1"
+VERSION = "2"
 
 
 class CohortSpec(StudySpec):

@@ -13,7 +13,7 @@ from ..domain.evidence import Evidence
 from ..domain.files import write_with
 from ..domain.runfolder import Number, RunFolder
 from ..ensemble.cluster import cluster
-from ..imaging.check import require_usable
+from ..imaging.check import check_patient, require_usable
 from ..imaging.series import ScanSeries, read_series
 from ..twin.growth import ReducedGrowthTwin
 from .exposure import Exposure, exposure_map
@@ -39,6 +39,7 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
     """
     series, truth, notes = _patient(spec, data, run, options)
     assimilated = spec.assimilation.visits if options.assimilate is None else options.assimilate
+    _tell_input(run, data if data is not None else run.path / "patient")
     options.progress("exposure map", 0, 1)
     exposure = exposure_map(series)
     options.progress("exposure map", 1, 1)
@@ -112,6 +113,22 @@ def _patient(
     series, notes = read_series(folder)
     with np.load(hidden) as truth:
         return series, {name: truth[name] for name in truth.files}, notes
+
+
+def _tell_input(run: RunFolder, folder: Path) -> None:
+    """Evidence that the input is what it says: the patient folder's own check."""
+    found = check_patient(folder)
+    count = {level: sum(f.level == level for f in found) for level in ("error", "warning", "note")}
+    said = {f"{f.level} {i}": f.sentence for i, f in enumerate(found, start=1) if f.level != "note"}
+    run.evidence(
+        Evidence(
+            "input.check", "use_error",
+            "The patient folder passes the input check: units declared, images on one grid, masks that overlap, "
+            "treatments and visits in order.",
+            "no error; warnings are listed", {**{f"{k}s": v for k, v in count.items()}, **said},
+            "failed" if count["error"] else "passed", provenance={"command": "vvuq-twin check"},
+        )
+    )  # fmt: skip
 
 
 def _tell_patient(

@@ -264,7 +264,7 @@ def _scan(
     volume = max(float(inside.sum()), 20.0)
     # a surface of one voxel's thickness is uncertain to a fraction of a voxel
     edge = o.edge_mm / max(series.grid.spacing) * volume ** (-1.0 / 3.0) * 4.84
-    sd = np.hypot(o.volume_cv, edge)
+    sd = np.sqrt(o.volume_cv**2 + edge**2 + o.volume_representation**2)
     both = ObservationError(
         np.append(error.voxel, sd),
         np.concatenate([error.scan, np.zeros((1, error.scan.shape[1]))]),

@@ -98,6 +98,7 @@ class ObservationSpec(Strict):
     block_mm: Positive = 8.0
     volume_cv: Positive = 0.05
     edge_mm: Positive = 0.3
+    volume_representation: Annotated[float, Field(ge=0)] = 0.08
     adc_floor_quantile: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
     adc_min_sd_log: Positive = 0.1
     local_sd: Positive = 0.05

@@ -51,7 +51,8 @@ def scan(
     normal = np.full(grid.shape, water)
     for label, name in labels.items():
         normal[tissue == label] = numbers["adc_normal_mm2_per_s"][name]
-    visible = np.clip(cellularity / detection, 0.0, 1.0) ** 3
+    # normal tissue shows through where the tumour is thinner than anyone would outline
+    visible = np.clip((cellularity / detection - 0.4) / 0.35, 0.0, 1.0)
     adc = visible * (water - (water - truth["adc_min"]) * cellularity) + (1.0 - visible) * normal
     key = (truth.seed, "scan", visit)
     gain = 1.0 + numbers["scan_cv"] * generator(*key, "gain").standard_normal()

@@ -44,6 +44,10 @@ class BadInput(TwinError):
         return type(self), (self.problem, self.where, self.mend)
 
 
+class CannotWrite(BadInput):
+    """The system refused a write: what was finished until then is whole, and worth keeping."""
+
+
 class RunFailed(TwinError):
     """The input was good but the computation could not be finished."""
 

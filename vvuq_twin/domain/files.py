@@ -9,20 +9,26 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import BadInput
+from .errors import BadInput, CannotWrite
 
 
-def cannot_write(path: Path, error: OSError) -> BadInput:
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
     """The sentence for a write that the system refused."""
+    elsewhere = "choose another folder with --out"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return BadInput("the disk is full", str(path), "free some space or choose another folder with --out")
+        return CannotWrite("the disk is full", str(path), f"free some space or {elsewhere}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return BadInput("no permission to write here", str(path), "choose another folder with --out")
+        return CannotWrite("no permission to write here", str(path), elsewhere)
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return BadInput(
-            "a file stands where a folder is needed", str(path), "choose another folder with --out"
-        )
-    return BadInput(f"cannot be written ({error.strerror})", str(path), "choose another folder with --out")
+        return CannotWrite("a file stands where a folder is needed", str(path), elsewhere)
+    return CannotWrite(f"cannot be written ({error.strerror or error})", str(path), elsewhere)
+
+
+def cannot_read(path: Path, error: OSError) -> BadInput:
+    """The sentence for a read that the system refused."""
+    return BadInput(
+        f"this cannot be read ({error.strerror or error})", str(path), "check its permissions and the disk"
+    )
 
 
 def write_with(path: Path, writer: Callable[[Path], None]) -> Path:
@@ -35,6 +41,9 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> Path:
     """
     path = Path(path)
     temporary: Path | None = None
+    if path.exists() and not path.is_file():
+        # moving a file onto a device or a folder would replace it, or fail
+        raise CannotWrite("this is not an ordinary file", str(path), "name another file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         name = path.parent / f".part-{uuid.uuid4().hex}{''.join(path.suffixes)}"
@@ -69,6 +78,15 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+    """SHA-256 of a file, hexadecimal.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be read.
+    """
+    try:
+        with open(path, "rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        raise cannot_read(path, error) from error

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -98,8 +99,9 @@ class RunFolder:
         try:
             if path.exists() and not path.is_dir():
                 raise BadInput("this is a file, not a folder", str(path), "choose another folder with --out")
-            if marker.exists():
-                then = json.loads(marker.read_text())
+            again = marker.exists()
+            if again:
+                then = _identity(marker)
                 now = json.loads(json.dumps(identity, default=_plain))
                 if then != now:
                     changed = ", ".join(k for k in now if then.get(k) != now[k])
@@ -117,7 +119,10 @@ class RunFolder:
         except OSError as error:
             raise cannot_write(path, error) from error
         run = cls(path)
-        again = marker.exists()
+        if again:
+            # what a process that was killed had begun to write
+            for part in path.rglob(".part-*"):
+                part.unlink(missing_ok=True)
         write_text(path / "study.yaml", study)
         write_text(path / "inputs.json", json.dumps(dict(inputs), indent=1, sort_keys=True) + "\n")
         write_text(path / "environment.json", json.dumps(environment(), indent=1, sort_keys=True) + "\n")
@@ -142,6 +147,13 @@ class RunFolder:
                 "this is not a run folder (identity.json is missing)", str(path), "name the folder of a run"
             )
         return cls(path)
+
+    def discard(self) -> None:
+        """Empty the folder and remove it; for a run that was refused before anything was computed."""
+        for handler in list(self.log.handlers):
+            self.log.removeHandler(handler)
+            handler.close()
+        shutil.rmtree(self.path, ignore_errors=True)
 
     @cached_property
     def journal(self) -> Journal:
@@ -217,6 +229,20 @@ class RunFolder:
     def data(self, name: str, value: Any) -> Path:
         """Write plain data as JSON, ``<name>.json``."""
         return write_text(self.path / f"{name}.json", json.dumps(value, indent=1, default=_plain) + "\n")
+
+
+def _identity(marker: Path) -> dict[str, Any]:
+    """What a run folder belongs to."""
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(
+            "the record of what this run folder belongs to cannot be read", str(marker),
+            "choose another folder with --out, or delete this one",
+        )  # fmt: skip
+    return found
 
 
 def environment() -> dict[str, Any]:

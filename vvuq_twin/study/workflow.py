@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..domain.errors import BadInput
+from ..domain.errors import BadInput, CannotWrite
 from ..domain.files import sha256
 from ..domain.runfolder import RunFolder
 from .schema import StudySpec, read_study
@@ -73,17 +73,28 @@ def run_study(study: Path, out: Path | None = None, options: Options | None = No
     spec, text = read_study(path)
     if options.workers < 1:
         raise BadInput(f"{options.workers} workers cannot do the work", "--workers", "give 1 or more")
+    _applies(spec, options)
     data = find_data(spec, options.data, path)
     inputs = (
         {p.name if data and data.is_file() else str(p.relative_to(data)): sha256(p) for p in _files(data)}
         if data
         else {}
     )
-    run = RunFolder.open(
-        out or Path("runs") / path.parent.name, text, inputs, {"assimilate": options.assimilate}
-    )
+    folder = Path(out or Path("runs") / path.resolve().parent.name)
+    fresh = not (folder / "identity.json").exists()
+    run = RunFolder.open(folder, text, inputs, {"assimilate": options.assimilate})
     run.log.info("study %s (%s), %d workers", path.name, spec.kind, options.workers)
-    _kinds(path.parent)[spec.kind](spec, data, run, options)
+    try:
+        _kinds(path.parent)[spec.kind](spec, data, run, options)
+    except CannotWrite:
+        raise
+    except BadInput:
+        # refused before anything was computed: the mended input must find the place free
+        if fresh and not any(
+            (folder / name).exists() for name in ("results.zarr", "evidence", "work/model.pickle")
+        ):
+            run.discard()
+        raise
     run.journal.append("study finished")
     write_report(run.path)
     return run
@@ -116,6 +127,12 @@ def find_data(spec: StudySpec, given: Path | None, study: Path) -> Path | None:
             raise BadInput("the data do not exist", str(given), "check the path given with --data")
         return given
     if spec.data is None:
+        if spec.kind in ("perfusion", "lesions"):
+            raise BadInput(
+                "this key is missing",
+                f"{study.name}: data",
+                "add it, or name the place of the data with --data",
+            )
         return None
     places = [study.parent / spec.data]
     if "VVUQ_TWIN_DATA" in os.environ:
@@ -127,6 +144,18 @@ def find_data(spec: StudySpec, given: Path | None, study: Path) -> Path | None:
         f"the data '{spec.data}' are neither beside the study file nor in the folder VVUQ_TWIN_DATA names",
         f"{study.name}: data", "name their place with --data",
     )  # fmt: skip
+
+
+def _applies(spec: StudySpec, options: Options) -> None:
+    """Refuse options that this kind of study would not listen to."""
+    if spec.kind != "growth" and options.assimilate is not None:
+        raise BadInput(
+            f"a study of kind {spec.kind} assimilates what its file says", "--assimilate", "leave it out"
+        )
+    if spec.kind == "cohort" and options.data is not None:
+        raise BadInput("a cohort makes its own virtual patients", "--data", "leave it out")
+    if options.assimilate is not None and options.assimilate < 1:
+        raise BadInput(f"{options.assimilate} visits cannot be assimilated", "--assimilate", "give 1 or more")
 
 
 def _files(data: Path) -> list[Path]:

@@ -44,19 +44,20 @@ class DisplacementSpace:
 
     Parameters
     ----------
-    weights : ndarray, shape (K, n)
-        Spline functions at the n voxels (C order); they sum to one everywhere.
+    axes : tuple of ndarray
+        Spline functions along each axis, shapes (Kx, ni), (Ky, nj), (Kz, nk); each sums to one everywhere.
     precision : ndarray, shape (K, K)
-        Prior precision of one component's coefficients in mm^-2.
-    shape : tuple of int
-        Voxels along each axis.
+        Prior precision of one component's coefficients in mm^-2, K = Kx Ky Kz in C order.
     spacing : tuple of float
         mm.
+
+    Notes
+    -----
+    Sums over voxels of products of spline functions are contracted axis by axis: about n operations, not n K^2.
     """
 
-    weights: np.ndarray
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray]
     precision: np.ndarray
-    shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
 
     @classmethod
@@ -90,25 +91,47 @@ class DisplacementSpace:
             raise BadInput("the prior widths of the displacement must be positive", "registration")
         if min(cells) < 0:
             raise BadInput("the number of spline cells is negative", "registration.cells", "give 0 or more")
-        axes = [_axis_basis(n, c) for n, c in zip(shape, cells)]
-        weights = np.einsum("ax,by,cz->abcxyz", *axes).reshape(int(np.prod([len(a) for a in axes])), -1)
-        counts = [len(a) for a in axes]
-        precision = np.eye(len(weights)) / amplitude**2
+        x, y, z = (_axis_basis(n, c) for n, c in zip(shape, cells))
+        counts = [len(x), len(y), len(z)]
+        precision = np.eye(int(np.prod(counts))) / amplitude**2
         for axis, count in enumerate(counts):
             difference = np.diff(np.eye(count), axis=0)
             parts = [np.eye(c) for c in counts]
             parts[axis] = difference.T @ difference
             precision += np.kron(np.kron(parts[0], parts[1]), parts[2]) / roughness**2
-        return cls(weights, precision, shape, spacing)
+        return cls((x, y, z), precision, spacing)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        x, y, z = self.axes
+        return x.shape[1], y.shape[1], z.shape[1]
 
     @property
     def size(self) -> int:
         """Coefficients per component."""
-        return len(self.weights)
+        return int(np.prod([len(a) for a in self.axes]))
 
     def field(self, coefficients: np.ndarray) -> np.ndarray:
         """Displacement in mm, shape (3, ni, nj, nk), from coefficients of shape (3, K)."""
-        return np.asarray(coefficients @ self.weights).reshape(3, *self.shape)
+        c = coefficients.reshape(-1, *(len(a) for a in self.axes))
+        for axis, a in enumerate(self.axes):
+            c = np.moveaxis(np.tensordot(c, a, axes=(axis + 1, 0)), -1, axis + 1)
+        return np.asarray(c)
+
+    def moments(self, image: np.ndarray) -> np.ndarray:
+        """``sum_x w_k(x) image(x)``, shape (K,)."""
+        x, y, z = self.axes
+        return np.asarray(np.tensordot(x, np.tensordot(y, image @ z.T, axes=(1, 1)), axes=(1, 1)).ravel())
+
+    def products(self, image: np.ndarray) -> np.ndarray:
+        """``sum_x w_k(x) w_l(x) image(x)``, shape (K, K)."""
+        x, y, z = self.axes
+        pairs = [(a[:, None] * a[None]).reshape(-1, a.shape[1]) for a in (x, y, z)]
+        out = np.tensordot(pairs[0], np.tensordot(pairs[1], image @ pairs[2].T, axes=(1, 1)), axes=(1, 1))
+        k = [len(a) for a in (x, y, z)]
+        out = out.reshape(k[0], k[0], k[1], k[1], k[2], k[2]).transpose(0, 2, 4, 1, 3, 5)
+        return np.asarray(out.reshape(self.size, self.size))
 
 
 @dataclass(frozen=True)
@@ -200,78 +223,90 @@ def register(
     """
     if not np.isfinite(frame).all():
         raise BadInput("a frame has NaN or infinite voxels", "registration", "mend the image")
-    rows = np.flatnonzero(weight.ravel() > 0)
-    if not len(rows):
+    if not (weight > 0).any():
         raise BadInput("no voxel has weight", "registration", "check the body threshold")
-    W = np.ascontiguousarray(space.weights[:, rows])
+    rows = np.flatnonzero(weight.ravel() > 0)
     w = weight.ravel()[rows] / noise**2
     B = components.reshape(len(components), -1)[:, rows]
     gradients = np.stack(np.gradient(frame, *space.spacing))
-    K = space.size
+    K, q = space.size, len(B)
     base = np.stack(np.unravel_index(rows, space.shape)).astype(float)
     scale = np.asarray(space.spacing)[:, None]
     limit = np.asarray(space.shape)[:, None] - 1.0
+    grid = np.zeros(space.shape)
 
-    def sample(image: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        where = base + (p @ W) / scale
+    def image(values: np.ndarray) -> np.ndarray:
+        grid.ravel()[rows] = values
+        return grid
+
+    def places(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        where = base + space.field(p).reshape(3, -1)[:, rows] / scale
         inside = ((where >= -0.5) & (where <= limit + 0.5)).all(axis=0)
-        return ndimage.map_coordinates(image, np.clip(where, 0, limit), order=1, mode="nearest"), inside
+        return np.clip(where, 0, limit), inside
 
-    def project(values: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Best amplitudes, residual and mean weighted square for the warped values."""
+    def sample(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
+        return np.asarray(ndimage.map_coordinates(picture, where, order=1, mode="nearest"))
+
+    def cost(p: np.ndarray) -> _Point:
+        """With the amplitudes that are best for p; the mean over voxels in view stands for all voxels, so that
+        moving out of view wins nothing."""
+        where, inside = places(p)
+        values, used = sample(frame, where), w * inside
+        if not used.any():
+            return _Point(p, np.inf, np.zeros(q), values, used, where, np.inf)
         Bw = B * used
-        a = linalg.solve(Bw @ B.T + 1e-9 * np.trace(Bw @ B.T) * np.eye(len(B)), Bw @ values, assume_a="pos")
+        gram = Bw @ B.T
+        a = linalg.solve(gram + 1e-9 * np.trace(gram) * np.eye(q), Bw @ values, assume_a="pos")
         r = values - a @ B
-        return a, r, float((used * r**2).sum() / used.sum())
+        square = float((used * r**2).sum() / used.sum())
+        prior = float(np.einsum("ak,kl,al", p, space.precision, p))
+        return _Point(p, square * float(w.sum()) + prior, a, r, used, where, square)
 
-    def cost(p: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, float]:
-        values, inside = sample(frame, p)
-        used = w * inside
-        a, r, square = project(values, used)
-        # the mean over the voxels in view stands for all, so that moving out of view wins nothing
-        return (
-            square * float(w.sum()) + float(np.einsum("ak,kl,al", p, space.precision, p)),
-            a,
-            r,
-            used,
-            square,
-        )
-
-    p = np.zeros((3, K))
-    J, a, r, used, square = cost(p)
-    first = square
+    now = cost(np.zeros((3, K)))
+    first = now.square
     done = 0
     while done < iterations:
         done += 1
-        g = np.stack([sample(gradients[c], p)[0] for c in range(3)])
-        rise = float(w.sum() / used.sum())
-        H = np.zeros((3 * K + len(a), 3 * K + len(a)))
-        rhs = np.zeros(3 * K + len(a))
+        g = np.stack([sample(gradients[c], now.where) for c in range(3)])
+        used = now.used * float(w.sum() / now.used.sum())
+        H = np.zeros((3 * K + q, 3 * K + q))
+        rhs = np.zeros(3 * K + q)
         for c in range(3):
+            mine = slice(c * K, (c + 1) * K)
             for d in range(c, 3):
-                block = (W * (used * g[c] * g[d])) @ W.T * rise
-                H[c * K : (c + 1) * K, d * K : (d + 1) * K] = block
-                H[d * K : (d + 1) * K, c * K : (c + 1) * K] = block.T
-            H[c * K : (c + 1) * K, c * K : (c + 1) * K] += space.precision
-            cross = -(W * (used * g[c])) @ B.T * rise
-            H[c * K : (c + 1) * K, 3 * K :] = cross
-            H[3 * K :, c * K : (c + 1) * K] = cross.T
-            rhs[c * K : (c + 1) * K] = -(W @ (used * g[c] * r)) * rise - space.precision @ p[c]
-        H[3 * K :, 3 * K :] = (B * used) @ B.T * rise
-        rhs[3 * K :] = (B * used) @ r * rise
-        H[3 * K :, 3 * K :] += 1e-9 * np.trace(H[3 * K :, 3 * K :]) * np.eye(len(a))
+                block = space.products(image(used * g[c] * g[d]))
+                H[mine, d * K : (d + 1) * K] = block
+                H[d * K : (d + 1) * K, mine] = block.T
+            H[mine, mine] += space.precision
+            cross = -np.stack([space.moments(image(used * g[c] * b)) for b in B], axis=1)
+            H[mine, 3 * K :] = cross
+            H[3 * K :, mine] = cross.T
+            rhs[mine] = -space.moments(image(used * g[c] * now.residual)) - space.precision @ now.p[c]
+        corner = (B * used) @ B.T
+        H[3 * K :, 3 * K :] = corner + 1e-9 * np.trace(corner) * np.eye(q)
+        rhs[3 * K :] = (B * used) @ now.residual
         step = linalg.solve(H, rhs, assume_a="pos")[: 3 * K].reshape(3, K)
-        factor = 1.0
-        for _ in range(5):
-            trial = cost(p + factor * step)
-            if trial[0] < J:
+        for halving in range(5):
+            trial = cost(now.p + 0.5**halving * step)
+            if trial.cost < now.cost:
                 break
-            factor *= 0.5
         else:
             break
-        p = p + factor * step
-        moved = float(np.abs(factor * step).max())
-        J, a, r, used, square = trial
+        moved = float(np.abs(trial.p - now.p).max())
+        now = trial
         if moved < tolerance:
             break
-    return Registered(p, a, float(np.sqrt(first)), float(np.sqrt(square)), done)
+    return Registered(now.p, now.amplitudes, float(np.sqrt(first)), float(np.sqrt(now.square)), done)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A displacement with what it gives: cost, amplitudes, residual, weights in view, places, mean square."""
+
+    p: np.ndarray
+    cost: float
+    amplitudes: np.ndarray
+    residual: np.ndarray
+    used: np.ndarray
+    where: np.ndarray
+    square: float

@@ -10,7 +10,7 @@ voxel, estimated from the same innovations); while the bolus passes, representat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,7 @@ class _ErrorModel:
         if k < 3 * q + 2:
             return 0.5 * self.settings.noise_relative * level[:, None]
         r = np.array(self.residuals) / np.sqrt(total)
-        values, vectors = np.linalg.eigh(r @ r.T)
+        _, vectors = np.linalg.eigh(r @ r.T)
         found = (r.T @ vectors[:, -q:]) / np.sqrt(k) * np.sqrt(total)[:, None]
         # a voxel's modes never hold more than most of its variance
         held = (found**2).sum(axis=1)
@@ -274,29 +274,47 @@ class Forecast:
         Of an observed value: ensemble, discrepancy and frame error.
     model_sd : ndarray, shape (n, H)
         Of the ensemble and the discrepancy alone.
+    region_mean, region_sd : ndarray, shape (H,)
+        Of the mean over the voxels of a region, scan-level errors being shared by its voxels.
     """
 
     frames: np.ndarray
     mean: np.ndarray
     sd: np.ndarray
     model_sd: np.ndarray
+    region_mean: np.ndarray
+    region_sd: np.ndarray
 
 
-def forecast(analysed: Analysed, model: TracerModel, settings: FilterSettings, last: int) -> Forecast:
-    """Run the ensemble on to frame ``last`` (exclusive), reading no observation."""
+def forecast(
+    analysed: Analysed, model: TracerModel, settings: FilterSettings, last: int, region: np.ndarray
+) -> Forecast:
+    """Run the ensemble on to frame ``last`` (exclusive), reading no observation.
+
+    ``region`` (n,) is a mask of the voxels whose mean is forecast too.
+    """
     frames = np.arange(analysed.seen, last)
     n = analysed.voxel.shape[2]
     mean, spread = np.empty((n, len(frames))), np.empty((n, len(frames)))
+    whole, whole_sd = np.empty(len(frames)), np.empty(len(frames))
     state = model.initial(len(analysed.shared), n)
     times = model.times
     stationary = settings.discrepancy * analysed.variance
+    shared_error = (analysed.modes[region].mean(axis=0) ** 2).sum()
+    rest = np.maximum(analysed.variance - (analysed.modes**2).sum(axis=1), 0.0)[region]
     for i, f in enumerate(frames):
         state, _ = model.propagate(state, analysed.shared, analysed.voxel, int(f))
         keep = float(np.exp(-(times[f] - times[analysed.seen - 1]) / settings.memory_s))
         members = model.observe(state, analysed.shared, analysed.voxel) + keep * analysed.discrepancy
+        new = (1.0 - keep**2) * stationary
         mean[:, i] = members.mean(axis=0)
-        spread[:, i] = members.var(axis=0, ddof=1) + (1.0 - keep**2) * stationary
-    return Forecast(frames, mean, np.sqrt(spread + analysed.variance[:, None]), np.sqrt(spread))
+        spread[:, i] = members.var(axis=0, ddof=1) + new
+        average = members[:, region].mean(axis=1)
+        whole[i] = average.mean()
+        alone = (rest + new[region]).mean() / region.sum()
+        whole_sd[i] = np.sqrt(average.var(ddof=1) + shared_error + alone)
+    sd = np.sqrt(spread + analysed.variance[:, None])
+    return Forecast(frames, mean, sd, np.sqrt(spread), whole, whole_sd)
 
 
 def fitted(analysed: Analysed, model: TracerModel) -> np.ndarray:
@@ -307,8 +325,3 @@ def fitted(analysed: Analysed, model: TracerModel) -> np.ndarray:
         state, _ = model.propagate(state, analysed.shared, analysed.voxel, f)
         out[:, f] = model.observe(state, analysed.shared, analysed.voxel).mean(axis=0)
     return out
-
-
-def with_discrepancy(settings: FilterSettings, variance: float, memory_s: float) -> FilterSettings:
-    """The same settings with another discrepancy."""
-    return replace(settings, discrepancy=variance, memory_s=memory_s)

@@ -238,6 +238,11 @@ class GrowthCase:
         dose, dose_sq = self.timeline.dose[None, :], self.timeline.dose_sq[None, :]
         return -values.alpha_rt[:, None] * (dose + dose_sq / values.alpha_beta[:, None])
 
+    @cached_property
+    def occupied(self) -> np.ndarray:
+        """Where the initial field can differ from zero, bool of shape (n,)."""
+        return np.asarray((self.mean > 0) | (self.modes != 0).any(axis=0))
+
     def initial(self, scores: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Initial cellularity (N, len(rows)) from the modes' scores (N, q), clipped to [0, 1]."""
         return np.clip(self.mean[rows] + scores @ self.modes[:, rows], 0.0, 1.0)

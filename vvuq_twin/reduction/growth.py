@@ -107,8 +107,10 @@ class ReducedGrowth:
 
     def initial(self, case: GrowthCase, scores: Any, xp: Any = np) -> Any:
         """Coefficients (N, size) of the clipped initial fields; differentiable with ``xp=jnp``."""
-        raw = xp.asarray(case.mean[self.rows]) + scores @ xp.asarray(case.modes[:, self.rows])
-        return xp.clip(raw, 0.0, 1.0) @ xp.asarray(self.vectors)
+        here = np.flatnonzero(case.occupied[self.rows])
+        cells = self.rows[here]
+        raw = xp.asarray(case.mean[cells]) + scores @ xp.asarray(case.modes[:, cells])
+        return xp.clip(raw, 0.0, 1.0) @ xp.asarray(self.vectors[here])
 
     def inputs(
         self, case: GrowthCase, theta: Any, xp: Any = np, amplitude: Any = None

@@ -253,7 +253,8 @@ def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np
     """Uncalibrated relative error of each member at each visit, shape (N, V)."""
     a0, driven, _ = reduced.inputs(case, theta)
     states, _, _ = propagate(reduced.operators, a0, driven, case.timeline.dt, reduced.limit, reduced.substeps)
-    fields = case.initial(case.values(theta).initial, reduced.rows)
+    cells = reduced.rows[case.occupied[reduced.rows]]
+    fields = case.initial(case.values(theta).initial, cells)
     missing = np.sqrt(np.maximum((fields**2).sum(axis=1) - (a0**2).sum(axis=1), 0.0))
     out = indicator(
         reduced.operators, probe, driven, case.timeline.dt, a0, missing, states, visit_steps(case)

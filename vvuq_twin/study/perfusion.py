@@ -42,6 +42,9 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 UNITS = {"onset": "s", "scale": "1", "decay": "1/min", "dispersion": "1"}
 
+# How long after the last frame before the bolus the plasma curve is resolved finely.
+FIRST_PASS_S = 40.0
+
 TWIN = "forecast"
 LAST_MEAN = "baseline: mean of the last frames"
 POINT_MEAN = "baseline: mean of the last frames, no interval"
@@ -145,7 +148,7 @@ class PerfusionSpec(StudySpec):
         prior = self.voxel_prior
         voxel = VoxelPrior(prior.ve.build(), prior.vp.build(), prior.kep.median_per_min, prior.kep.sd_log)
         start = float(series.times[series.baseline - 1])
-        return TracerModel(series.times, shared, voxel, (start, start + 60.0, self.first_pass_step_s))
+        return TracerModel(series.times, shared, voxel, (start, start + FIRST_PASS_S, self.first_pass_step_s))
 
     def settings(self, baseline: int, discrepancy: DiscrepancySpec) -> FilterSettings:
         """The filter's settings with a candidate."""

@@ -182,7 +182,6 @@ def assimilate(
         [key.normals("shared", members, q), key.normals("voxel", members, v * n), np.zeros((N, n))], axis=1
     )
     owner = np.concatenate([np.full(q, -1), np.tile(np.arange(n), v + 1)])
-    plain = VoxelETKF(np.arange(n), owner)
     relaxed = Inflation(rtps=s.relax_shared)
     carry = start(N)
     before = curves[:, : s.first]
@@ -191,58 +190,65 @@ def assimilate(
     errors = _ErrorModel(0.5 * (base + np.median(base)), s)
     settled = int(np.searchsorted(model.times, model.times[s.first] + s.settled_s))
     out = []
-    modes, variance = np.zeros((n, 0)), errors.base
     for f in range(s.first, max(stops)):
-        curve = model.at(E[:, :q], E[:, q : q + v * n].reshape(N, v, n), f)[0]
-        level = np.abs(curve.mean(axis=0))
+        level = np.abs(_curve(E[::8], model, f, np.arange(n), n)[0].mean(axis=0))
+        variance = errors.variance(level)
         if f >= settled:
-            variance = errors.variance(level)
             modes = errors.modes(level, variance)
             E[:, q + v * n :] = _evolve(E[:, q + v * n :], variance, model.times, f, settled, s, key, members)
             voxel_variance = np.maximum(variance - (modes**2).sum(axis=1), 0.2 * variance)
         else:
-            variance = errors.variance(level)
             modes = 0.5 * s.noise_relative * level[:, None]
             voxel_variance = s.passing**2 * variance + (s.relative * level) ** 2
-        HE = curve + E[:, q + v * n :]
-        innovation = curves[:, f] - HE.mean(axis=0)
-        if f >= settled:
-            errors.add(innovation, HE.var(axis=0, ddof=1), variance)
         error = ObservationError(np.sqrt(voxel_variance), scan=modes)
-        few = np.zeros(n, dtype=bool)
-        few[key.generator("shared voxels", f).permutation(n)[: s.shared_voxels]] = True
-        # a few voxels, far apart, speak for the shared parameters; all the others for themselves
-        for part, rows in (("shared", few), ("local", ~few)):
+        drawn = key.generator("shared voxels", f).permutation(n)
+        few, rest = np.sort(drawn[: s.shared_voxels]), np.sort(drawn[s.shared_voxels :])
+        # a few voxels, drawn anew, speak for the shared parameters; all the others for themselves
+        for part, rows in (("shared", few), ("local", rest)):
+            if not len(rows):
+                continue
+            curve, status = _curve(E, model, f, rows, n)
+            HE = curve + E[:, q + v * n + rows]
             observed = Observations(
-                np.where(rows, curves[:, f], np.nan), error, coords,
-                (f"{name} frame {f + 1} {part}",), float(model.times[f]),
-            )  # fmt: skip
-            HE, status, known = _predict(E, model, f, n)
-            update, carry = plain.analyse(
+                curves[rows, f],
+                error.take(rows),
+                coords[rows],
+                (f"{name} frame {f + 1} {part}",),
+                float(model.times[f]),
+            )
+            known = E[:, :q]
+            update, carry = VoxelETKF(rows, owner).analyse(
                 carry, HE, observed, key, status, shared=known if part == "shared" else None
             )
-            before_update = E[update.members][:, :q]
+            if part == "local" and f >= settled:
+                innovation = np.full(n, np.nan)
+                innovation[rows] = curves[rows, f] - HE.mean(axis=0)
+                spread = np.zeros(n)
+                spread[rows] = HE.var(axis=0, ddof=1)
+                errors.add(innovation, spread, variance)
+            kept = known[update.members]
             E = update.apply(E)
             members = carry.members
-            N = len(members)
             if part == "shared":
-                E[:, :q] = relaxed.apply(before_update - before_update.mean(axis=0), E[:, :q])
+                E[:, :q] = relaxed.apply(kept - kept.mean(axis=0), E[:, :q])
         tick(f + 1)
         if f + 1 in stops:
             out.append(
                 Analysed(
-                    f + 1, E[:, :q].copy(), E[:, q : q + v * n].reshape(N, v, n).copy(),
+                    f + 1, E[:, :q].copy(), E[:, q : q + v * n].reshape(len(E), v, n).copy(),
                     E[:, q + v * n :].copy(), variance, modes, carry.history,
                 )
             )  # fmt: skip
     return out
 
 
-def _predict(E: np.ndarray, model: TracerModel, f: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What each member expects of frame f (N, n), its status, and its shared scores."""
+def _curve(
+    E: np.ndarray, model: TracerModel, f: int, rows: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The exchange model at frame f in some voxels (N, len(rows)), run from the start, and the status (N,)."""
     q, v = len(SHARED), len(VOXEL)
-    curve, status = model.at(E[:, :q], E[:, q : q + v * n].reshape(len(E), v, n), f)
-    return curve + E[:, q + v * n :], status, E[:, :q]
+    voxel = E[:, q : q + v * n].reshape(len(E), v, n)
+    return model.at(E[:, :q], voxel if len(rows) == n else voxel[:, :, rows], f)
 
 
 def _evolve(

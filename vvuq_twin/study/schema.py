@@ -62,7 +62,9 @@ def spec_class(kind: str, where: str) -> type[StudySpec]:
 
         return LesionSpec
     raise BadInput(
-        f"the kind of study '{kind}' is not known", where, near(kind, ("growth", "cohort", "perfusion", "lesions"))
+        f"the kind of study '{kind}' is not known",
+        where,
+        near(kind, ("growth", "cohort", "perfusion", "lesions")),
     )
 
 

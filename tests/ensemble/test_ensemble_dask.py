@@ -140,16 +140,16 @@ def test_ctrl_c_on_an_unguarded_script_is_quiet_and_leaves_a_store_to_go_on_with
     script.write_text(textwrap.dedent(SCRIPT))
     command = [sys.executable, str(script), str(tmp_path)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 400  # a crowded machine takes its time to start the workers
     while len(list((tmp_path / "store" / "batches").glob("0*.json"))) < 3 and time.monotonic() < until:
         assert child.poll() is None, child.stderr.read()
         time.sleep(0.05)
     os.killpg(child.pid, signal.SIGINT)
-    _, errors = child.communicate(timeout=60)
+    _, errors = child.communicate(timeout=200)
     assert child.returncode == 130 and errors == ""
     left = len(list((tmp_path / "store" / "batches").glob("0*.json")))
     assert 3 <= left < 40 and not list(Path(tmp_path, "scratch").iterdir())
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=400, check=True)
     assert again.stderr == ""
     from vvuq_twin.ensemble import Ensemble
 

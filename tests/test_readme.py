@@ -23,7 +23,9 @@ def test_first_example_forecasts_the_held_out_visits(monkeypatch, capsys) -> Non
     exec(compile(blocks[0], "README.md", "exec"), names)
     out = capsys.readouterr().out
     number = r"(\d+(?:\.\d+)?)"
-    rows = re.findall(rf"day {number}: {number} cm3 \(90 % interval {number} to {number}\), truth {number}", out)
+    rows = re.findall(
+        rf"day {number}: {number} cm3 \(90 % interval {number} to {number}\), truth {number}", out
+    )
     assert [r[0] for r in rows] == ["116", "144", "172"]
     for row in rows:
         _, middle, low, high, truth = (float(x) for x in row)

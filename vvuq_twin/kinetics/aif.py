@@ -47,8 +47,9 @@ def population_input() -> PopulationInput:
     """Parker's population input, from the package's library (arterial_input.yaml)."""
     text = resources.files("vvuq_twin").joinpath("library/arterial_input.yaml").read_text(encoding="utf-8")
     data: dict[str, Any] = yaml.safe_load(text)
-    values = {k: v["value"] for k, v in data.items() if isinstance(v, dict)}
-    return PopulationInput(**{k: tuple(v) if isinstance(v, list) else float(v) for k, v in values.items()})
+    given = {k: v["value"] for k, v in data.items() if isinstance(v, dict)}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else float(v) for k, v in given.items()}
+    return PopulationInput(**values)
 
 
 def blood(

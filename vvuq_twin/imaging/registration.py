@@ -198,6 +198,7 @@ def register(
     noise: float,
     iterations: int = 12,
     tolerance: float = 0.02,
+    smoothing: float = 0.0,
 ) -> Registered:
     """Bring one frame to the position of the components.
 
@@ -215,6 +216,10 @@ def register(
         Most Gauss-Newton steps.
     tolerance : float
         Stop when the largest coefficient moved less than this, mm.
+    smoothing : float
+        Standard deviation in mm of a Gaussian by which frame and components are smoothed before they are
+        compared. Interpolation between voxels averages noise, so that unsmoothed frames are drawn to half-voxel
+        shifts that lower the residual without aligning anything.
 
     Raises
     ------
@@ -223,6 +228,10 @@ def register(
     """
     if not np.isfinite(frame).all():
         raise BadInput("a frame has NaN or infinite voxels", "registration", "mend the image")
+    if smoothing > 0:
+        widths = [smoothing / h for h in space.spacing]
+        frame = ndimage.gaussian_filter(frame, widths, mode="nearest")
+        components = np.stack([ndimage.gaussian_filter(b, widths, mode="nearest") for b in components])
     if not (weight > 0).any():
         raise BadInput("no voxel has weight", "registration", "check the body threshold")
     rows = np.flatnonzero(weight.ravel() > 0)

@@ -37,6 +37,8 @@ class RegistrationSpec(Strict):
         Prior standard deviations of a spline coefficient, and of neighbours' difference.
     residual : float
         Standard deviation of what registration leaves, in units of the signal: the weight of the prior.
+    smoothing_mm : float
+        Frames and components are smoothed for the comparison, not for what comes out.
     """
 
     reference_frames: Annotated[int, Field(ge=10)]
@@ -46,6 +48,7 @@ class RegistrationSpec(Strict):
     amplitude_mm: Positive
     roughness_mm: Positive
     residual: Positive
+    smoothing_mm: Annotated[float, Field(ge=0)]
 
 
 class VoxelsSpec(Strict):
@@ -149,7 +152,7 @@ def register_series(
 
     def run(frame: np.ndarray) -> Registered:
         nonlocal done
-        found = register(frame, components, space, weight, spec.residual)
+        found = register(frame, components, space, weight, spec.residual, smoothing=spec.smoothing_mm)
         done += 1
         tick(done, total)
         return found

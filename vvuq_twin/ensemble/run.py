@@ -17,6 +17,9 @@ from .fingerprint import fingerprint, function_name
 from .store import GOOD, NOT_FINITE, RAISED, Ensemble, claim, finished, write_batch, write_marker
 
 Inputs = np.ndarray | Mapping[str, np.ndarray]
+#: Seconds between looks at the cluster while nothing finishes, and without any worker before giving up.
+_POLL, _PATIENCE = 10.0, 120.0
+
 BatchFunction = Callable[[Any, np.ndarray, Any], Mapping[str, Any]]
 Progress = Callable[[int, int], None]
 
@@ -152,38 +155,55 @@ class _Run:
 
     def on_dask(self, client: Any, label: str, indices: list[int], window: int, retries: int) -> None:
         """At most ``window`` batches in flight, so that neither the scheduler nor memory grows with N."""
-        from dask.distributed import as_completed
+        from dask.distributed import wait
 
         waiting = iter(indices)
-        flying: dict[str, tuple[int, Any]] = {}
+        flying: dict[Any, int] = {}
 
-        def submit() -> Any:
+        def submit() -> None:
             index = next(waiting, None)
-            if index is None:
-                return None
-            key = f"{label}-{fingerprint(self.plan.store)[:8]}-{index:06d}-{time.monotonic_ns()}"
-            future = client.submit(_evaluate, *self.task(index), key=key, retries=retries, pure=False)
-            flying[future.key] = (index, future)
-            return future
+            if index is not None:
+                key = f"{label}-{fingerprint(self.plan.store)[:8]}-{index:06d}-{time.monotonic_ns()}"
+                future = client.submit(_evaluate, *self.task(index), key=key, retries=retries, pure=False)
+                flying[future] = index
 
-        flow = as_completed([f for f in (submit() for _ in range(window)) if f is not None], loop=client.loop)
+        for _ in range(window):
+            submit()
+        alone_since: float | None = None
         try:
-            for future in flow:
-                index, _ = flying.pop(future.key)
-                error = future.exception()
-                if isinstance(error, BadInput):
-                    raise error
-                if error is None:
-                    self.succeeded(index, future.result())
-                else:
-                    self.errors[index] = _short(error)
-                future.release()
-                following = submit()
-                if following is not None:
-                    flow.add(following)
+            while flying:
+                try:
+                    with client.as_current():
+                        done = wait(list(flying), timeout=_POLL, return_when="FIRST_COMPLETED").done
+                except TimeoutError:
+                    alone_since = self._without_workers(client, label, alone_since)
+                    continue
+                alone_since = None
+                for future in sorted(done, key=flying.__getitem__):
+                    index = flying.pop(future)
+                    error = future.exception()
+                    if isinstance(error, BadInput):
+                        raise error
+                    if error is None:
+                        self.succeeded(index, future.result())
+                    else:
+                        self.errors[index] = _short(error)
+                    future.release()
+                    submit()
         except BaseException:
-            client.cancel([future for _, future in flying.values()], force=True)
+            client.cancel(list(flying), force=True)
             raise
+
+    def _without_workers(self, client: Any, label: str, since: float | None) -> float | None:
+        """Since when there has been no worker, or None; killed workers come back, but not always."""
+        if client.nthreads():
+            return None
+        now = time.monotonic()
+        if since is not None and now - since > _PATIENCE:
+            raise RunFailed(
+                f"{label}: every worker is gone; run the same command again to go on where it stopped"
+            )
+        return now if since is None else since
 
 
 def run_batches(

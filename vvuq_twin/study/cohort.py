@@ -191,6 +191,7 @@ def _coverage(
     what = "true" if kind == "true" else "scanned"
     rows: list[list[Any]] = []
     judged_90: dict[str, Coverage] = {}
+    judged_50: dict[str, Coverage] = {}
     widths: dict[str, float] = {}
     for q, quantity in enumerate(QUANTITIES):
         for v in held:
@@ -205,7 +206,9 @@ def _coverage(
                     [what, quantity.replace("_", " "), days[v], 100 * level, 100 * judged.observed, 100 * judged.lower,
                      100 * judged.upper, judged.patients, width]
                 )  # fmt: skip
-                if level == 0.9:
+                if level == 0.5:
+                    judged_50[name] = judged
+                else:
                     judged_90[name], widths[f"median width over outcome, {name}"] = judged, width
                     run.summary(
                         Number(f"coverage_90_{kind}_{quantity}_visit-{v + 1}", judged.observed, "1",
@@ -216,7 +219,12 @@ def _coverage(
             f"validation.coverage.{kind}",
             f"The 90 % intervals hold the {what} total cellularity and volume at the held-out visits.",
             judged_90, widths,
-        )
+        ),
+        coverage_evidence(
+            f"validation.coverage_50.{kind}",
+            f"The 50 % intervals hold the {what} total cellularity and volume at the held-out visits.",
+            judged_50,
+        ),
     )  # fmt: skip
     run.table(
         f"coverage_{kind}",

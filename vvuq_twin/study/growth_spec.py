@@ -124,6 +124,7 @@ class SensitivitySpec(Strict):
     chaos_samples: Count = 512
     chaos_limit: Positive = 0.1
     agreement: Positive = 0.1
+    resolution: Positive = 0.1
 
 
 class CalibrationSpec(Strict):

@@ -65,7 +65,7 @@ def sensitivity(
     plain = fit_chaos(problem.space, z, y, degrees, outputs=outputs, status=status)
     expanded = plain.sobol(GROUPS)
     run.evidence(
-        sobol_evidence(indices),
+        sobol_evidence(indices, s.resolution),
         chaos_evidence(plain, s.chaos_limit),
         agreement_evidence(indices, expanded, s.agreement),
     )

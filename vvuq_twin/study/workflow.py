@@ -80,6 +80,9 @@ def run_study(study: Path, out: Path | None = None, options: Options | None = No
         if data
         else {}
     )
+    if isinstance(getattr(spec, "study", None), str):
+        # a cohort takes its model, priors and errors from another study file: that is an input too
+        inputs[spec.study] = sha256(path.parent / spec.study)  # type: ignore[attr-defined]
     folder = Path(out or Path("runs") / path.resolve().parent.name)
     fresh = not (folder / "identity.json").exists()
     run = RunFolder.open(folder, text, inputs, {"assimilate": options.assimilate})

@@ -20,10 +20,6 @@ def test_a_brain_has_two_tissues_in_one_piece_and_an_adults_size() -> None:
         assert ndimage.label(brain.mask)[1] == 1
         share = (brain.tissue == WHITE).sum() / brain.mask.sum()
         assert 0.2 < share < 0.8
-        # nothing touches the box: no flux at the mask's edge is the brain's own edge
-        inner = np.zeros(brain.grid.shape, dtype=bool)
-        inner[1:-1, 1:-1, 1:-1] = True
-        assert not (brain.mask & ~inner).any()
 
 
 def test_the_demos_brain_has_at_least_a_hundred_thousand_voxels() -> None:
@@ -32,7 +28,6 @@ def test_the_demos_brain_has_at_least_a_hundred_thousand_voxels() -> None:
 
 def test_the_anatomy_is_the_same_at_two_spacings() -> None:
     coarse, fine = make_brain(4.0, 7), make_brain(2.0, 7)
-    assert coarse.grid.extent if hasattr(coarse.grid, "extent") else True
     extents = [np.multiply(b.grid.shape, b.grid.spacing) for b in (coarse, fine)]
     np.testing.assert_array_equal(*extents)
     inside = block_mean(fine.mask.astype(float), 2)

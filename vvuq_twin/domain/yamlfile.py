@@ -53,7 +53,8 @@ def validate[M: BaseModel](model: type[M], data: Any, where: str) -> M:
 def faults(model: type[BaseModel], error: ValidationError, where: str) -> list[BadInput]:
     """All faults of a validation as :class:`BadInput`, unknown keys with the nearest known one."""
     found = []
-    for item in error.errors():
+    # an unknown key first: it is usually the misspelt name of one that is then missing
+    for item in sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden"):
         place = _place(item["loc"])
         kind = item["type"]
         if kind == "extra_forbidden":

@@ -71,7 +71,8 @@ def make_brain(spacing: float, seed: int) -> Brain:
     ) ** 2 < 1.0 + 0.15 * wobble
     tissue = np.where(brain & ~fissure & ~sulcus & ~horn, WHITE, CSF)
 
-    ribbon = ndimage.distance_transform_edt(brain & ~fissure & ~sulcus, sampling=grid.spacing) < 3.5
+    depth_in = ndimage.distance_transform_edt(brain & ~fissure & ~sulcus, sampling=grid.spacing)
+    ribbon = depth_in - 0.5 * spacing < 3.0
     nuclei = ((np.abs(x) - 20.0) / 9.0) ** 2 + ((y + 2.0) / 20.0) ** 2 + (
         (z + 6.0) / 12.0
     ) ** 2 < 1.0 + 0.2 * wobble

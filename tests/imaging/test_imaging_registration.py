@@ -81,7 +81,7 @@ def test_a_frame_in_place_stays() -> None:
     rough, smooth = (np.abs(_space().field(r.coefficients)).mean() for r in found)
     # half-voxel shifts average noise: smoothing takes that reward away
     assert smooth < 0.25  # an eighth of a voxel
-    assert smooth < 0.5 * rough
+    assert smooth < 0.75 * rough
 
 
 def test_warp_marks_what_is_out_of_view() -> None:

@@ -65,17 +65,23 @@ class ErrorLaw:
 def pooled_sd(values: np.ndarray, weight: float = 4.0) -> np.ndarray:
     """Standard deviation of each row, its square drawn to the median of all rows with ``weight`` degrees of freedom."""
     seen = np.isfinite(values).sum(axis=1)
-    square = np.nansum((values - np.nanmean(values, axis=1, keepdims=True)) ** 2, axis=1)
-    typical = float(np.median(square / np.maximum(seen - 1, 1)))
+    mean = _row_mean(values, np.zeros(len(values)))
+    square = np.nansum((values - mean[:, None]) ** 2, axis=1)
+    typical = float(np.median((square / np.maximum(seen - 1, 1))[seen > 1]))
     return np.asarray(np.sqrt((weight * typical + square) / (weight + np.maximum(seen - 1, 0))))
+
+
+def _row_mean(values: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Mean of the values seen in each row, ``otherwise`` where there are none."""
+    seen = np.isfinite(values)
+    count = seen.sum(axis=1)
+    return np.where(count > 0, np.where(seen, values, 0.0).sum(axis=1) / np.maximum(count, 1), otherwise)
 
 
 def last_mean(curves: np.ndarray, origin: int, ahead: int, last: int) -> Predicted:
     """The mean of the last frames, and their standard deviation."""
     part = curves[:, origin - last : origin]
-    mean = np.nanmean(part, axis=1)
-    overall = np.nanmean(curves[:, max(0, origin - 2 * last) : origin], axis=1)
-    mean = np.where(np.isfinite(mean), mean, overall)
+    mean = _row_mean(part, _row_mean(curves[:, :origin], np.zeros(len(curves))))
     return _constant(mean, pooled_sd(part), ahead)
 
 
@@ -109,7 +115,8 @@ def tofts(curves: np.ndarray, origin: int, end: int, model: TracerModel) -> tupl
     padded = np.full((len(curves), len(nodes)), np.nan)
     padded[:, at[:origin]] = curves[:, :origin]
     shown = int(at[origin - 1]) + 1
-    average = np.nanmean(padded[:, :shown], axis=0)[None]
+    average = np.full((1, shown), np.nan)
+    average[0, at[:origin]] = np.nanmean(curves[:, :origin], axis=0)
     centre = float(model.shared.from_gaussian(np.zeros(len(model.shared.names)))[0])
     onsets = centre + np.arange(-10.0, 10.5, 1.0)
     residual = [

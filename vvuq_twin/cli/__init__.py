@@ -6,6 +6,10 @@ import os
 import sys
 
 
+#: What typer makes of Ctrl-C.
+_INTERRUPTED = 130
+
+
 def main() -> None:
     """Entry point: run the command; every expected fault is one sentence and an exit code.
 
@@ -20,7 +24,10 @@ def main() -> None:
 
     try:
         # typer hands the exit code back instead of raising when it does not stand alone
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except SystemExit:
         raise
     except BaseException as error:

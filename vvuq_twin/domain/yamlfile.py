@@ -43,18 +43,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def validate[M: BaseModel](model: type[M], data: Any, where: str) -> M:
-    """Validate ``data``; the first fault becomes a :class:`BadInput`."""
+    """Validate ``data``; the first fault becomes a :class:`BadInput`.
+
+    An unknown key comes before the others: it is usually the misspelt name of one that is then missing.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise faults(model, error, where)[0] from None
+        unknown = [item["type"] == "extra_forbidden" for item in error.errors()]
+        raise faults(model, error, where)[unknown.index(True) if any(unknown) else 0] from None
 
 
 def faults(model: type[BaseModel], error: ValidationError, where: str) -> list[BadInput]:
-    """All faults of a validation as :class:`BadInput`, unknown keys with the nearest known one."""
+    """All faults of a validation as :class:`BadInput`, in its order, unknown keys with the nearest known one."""
     found = []
-    # an unknown key first: it is usually the misspelt name of one that is then missing
-    for item in sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden"):
+    for item in error.errors():
         place = _place(item["loc"])
         kind = item["type"]
         if kind == "extra_forbidden":

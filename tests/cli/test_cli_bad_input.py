@@ -175,7 +175,7 @@ STUDY_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[str, ...]]]
     "missing kind": (lambda d: d.pop("kind"), ("study.yaml: kind", "missing", "growth")),
     "unknown kind": (lambda d: d.update(kind="grwoth"), ("study.yaml: kind", "grwoth", "did you mean 'growth'")),
     "wrong unit": (lambda d: d["parameters"]["k"].update(unit="mm2/day"), ("study.yaml: parameters", "k", "1/day")),
-    "unknown unit": (lambda d: d["parameters"]["k"].update(unit="1/fortnight"), ("study.yaml: parameters", "fortnight")),
+    "unknown unit": (lambda d: d["parameters"]["k"].update(unit="1/furlongs_ago"), ("study.yaml: parameters", "furlongs_ago")),
     "unknown parameter": (
         lambda d: d["parameters"].update(alpha_rx=d["parameters"].pop("alpha_rt")),
         ("study.yaml: parameters", "no parameter 'alpha_rx'", "did you mean 'alpha_rt'"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-
 #: What typer makes of Ctrl-C.
 _INTERRUPTED = 130
 

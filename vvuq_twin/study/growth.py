@@ -39,11 +39,11 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
     """
     series, truth, notes = _patient(spec, data, run, options)
     assimilated = spec.assimilation.visits if options.assimilate is None else options.assimilate
-    _tell_input(run, data if data is not None else run.path / "patient")
     options.progress("exposure map", 0, 1)
     exposure = exposure_map(series)
     options.progress("exposure map", 1, 1)
     problem = growth_problem(series, spec, None if exposure is None else exposure.weight, assimilated)
+    _tell_input(run, data if data is not None else run.path / "patient")
     work = run.path / "work"
     with cluster(options.workers, options.cluster, work) as client:
         model = work / "model.pickle"

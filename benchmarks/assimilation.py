@@ -96,7 +96,7 @@ def measure(
         difference = float(np.abs(run().mean(axis=0) - mean).max())
         mine, other, ratio = common.alternate(run, filterpy, repeats)
         what = f"{name}, n = {small_n}, m = {small_m}, N = {size}"
-        rows.append(common.Row(what, mine, "filterpy EnKF", other, ratio, "3", difference))
+        rows.append(common.Row(what, mine, "filterpy EnKF", other, ratio, difference=difference))
     return rows
 
 

@@ -18,7 +18,7 @@ SMALL = {"voxels": 64, "looped": 8, "repeats": 1}
 
 
 def measure(
-    voxels: int = 10_000, looped: int = 100, samples: int = 60, noise: float = 0.01, repeats: int = 5
+    voxels: int = 10_000, looped: int = 50, samples: int = 60, noise: float = 0.01, repeats: int = 5
 ) -> list[common.Row]:
     from scipy.optimize import curve_fit
 

@@ -306,7 +306,9 @@ def test_no_permission_is_one_sentence(tmp_path: Path, cli: Command, small_patie
 def test_a_system_that_refuses_writes_is_one_sentence(
     tmp_path: Path, cli: Command, small_patient: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    out = tmp_path / "run"
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, *how: Path(path) != out and real(path, *how))
     refused(
         cli("run", STUDY, "--data", small_patient, "--out", tmp_path / "run"),
         "no permission to write",

@@ -174,3 +174,26 @@ def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         sha256(tmp_path / "none")
+
+
+@pytest.mark.parametrize("written", [0, 1, 2, 3])
+def test_a_folder_whose_opening_was_stopped_opens_again(
+    written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of the run's own records were written, the folder stays this study's."""
+    real, left = os.replace, [written]
+
+    def stopped(source: Path, target: Path) -> None:
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[0] -= 1
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stopped)
+        with pytest.raises(CannotWrite, match="the disk is full"):
+            RunFolder.open(tmp_path / "run", *IDENTITY)
+    (tmp_path / "run" / ".part-of-a-killed-process").write_text("half")
+    run = RunFolder.open(tmp_path / "run", *IDENTITY)
+    assert [e["event"] for e in run.journal.entries()] == ["run started"]
+    assert not list(run.path.rglob(".part-*"))

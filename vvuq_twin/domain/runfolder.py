@@ -109,7 +109,7 @@ class RunFolder:
                         f"this run folder belongs to another study ({changed} differ)", str(path),
                         "choose another folder with --out, or delete this one",
                     )  # fmt: skip
-            elif path.exists() and any(path.iterdir()):
+            elif path.exists() and any(not p.name.startswith(".part-") for p in path.iterdir()):
                 raise BadInput(
                     "the folder is not empty and is not a run folder", str(path), "choose another with --out"
                 )
@@ -119,17 +119,16 @@ class RunFolder:
         except OSError as error:
             raise cannot_write(path, error) from error
         run = cls(path)
-        if again:
-            # what a process that was killed had begun to write
-            for part in path.rglob(".part-*"):
-                part.unlink(missing_ok=True)
+        # what a process that was killed had begun to write
+        for part in path.rglob(".part-*"):
+            part.unlink(missing_ok=True)
+        # the marker first: whatever stops the next lines, the folder is known as this study's
+        write_text(marker, json.dumps(identity, indent=1, sort_keys=True, default=_plain) + "\n")
         write_text(path / "study.yaml", study)
         write_text(path / "inputs.json", json.dumps(dict(inputs), indent=1, sort_keys=True) + "\n")
         write_text(path / "environment.json", json.dumps(environment(), indent=1, sort_keys=True) + "\n")
-        write_text(marker, json.dumps(identity, indent=1, sort_keys=True, default=_plain) + "\n")
-        run.journal.append(
-            "run resumed" if again else "run started", inputs=dict(inputs), settings=dict(settings)
-        )
+        event = "run resumed" if run.journal.entries() else "run started"
+        run.journal.append(event, inputs=dict(inputs), settings=dict(settings))
         return run
 
     @classmethod

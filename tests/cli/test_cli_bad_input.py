@@ -236,7 +236,7 @@ def test_options_out_of_range_are_refused(tmp_path: Path, cli: Command, small_pa
     out = tmp_path / "run"
     on = ("run", STUDY, "--data", small_patient, "--out", out)
     refused(cli(*on, "--workers", 0), "--workers", "0 workers", "1 or more")
-    refused(cli(*on, "--workers", "two"), "workers", "two")
+    refused(cli(*on, "--workers", "two"), "--workers", "valid integer")
     refused(cli(*on, "--assimilate", 7), "7 visits cannot be assimilated of 7", "--assimilate")
     refused(cli(*on, "--assimilate", 0), "--assimilate: 0 visits")
     refused(cli(*on, "--no-such-option"), "No such option")

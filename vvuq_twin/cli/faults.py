@@ -24,7 +24,8 @@ def sentence(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted: what was finished is kept; the same command goes on from there.", 1
     if click_error is not None:
-        return f"error: {click_error()}", 2
+        said = " ".join(click_error().split())
+        return f"error: {said}{'' if said[-1:] in ('.', '?') else '.'}", 2
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"error: {error.filename or 'the run folder'}: the disk is full; free some space or use --out.",

@@ -13,6 +13,9 @@ from ..domain.files import sha256
 from ..domain.runfolder import RunFolder
 from .schema import StudySpec, read_study
 
+#: What studies keep of what they computed; a folder that has one of these is never taken away.
+_RESULTS = ("results.zarr", "summary.json", "work/model.pickle", "folds", "fields", "tables")
+
 #: Called as ``progress(label, done, total)``; the command line shows a bar with the time left.
 Progress = Callable[[str, int, int], None]
 
@@ -93,9 +96,7 @@ def run_study(study: Path, out: Path | None = None, options: Options | None = No
         raise
     except BadInput:
         # refused before anything was computed: the mended input must find the place free
-        if fresh and not any(
-            (folder / name).exists() for name in ("results.zarr", "evidence", "work/model.pickle")
-        ):
+        if fresh and not any((folder / name).exists() for name in _RESULTS):
             run.discard()
         raise
     run.journal.append("study finished")

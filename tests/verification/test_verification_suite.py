@@ -21,7 +21,7 @@ from vvuq_twin.verification import (
     run_suite,
     transport_checks,
 )
-from vvuq_twin.verification.registry import Check, load_checks
+from vvuq_twin.verification.registry import Check, NotAssessed, load_checks
 
 CHECKS = load_checks()
 
@@ -199,6 +199,15 @@ def test_a_check_that_raises_is_a_failed_check():
     evidence = Check("broken", "numerical_code_verification", "c", "a", "s", broken).run()
     assert evidence.status == "failed"
     assert evidence.result == {"error": "ZeroDivisionError: no grid"}
+
+
+def test_a_check_whose_oracle_is_not_installed_is_not_assessed():
+    def without(quick):
+        raise NotAssessed("the oracle is not installed")
+
+    evidence = Check("without", "numerical_code_verification", "c", "a", "s", without).run()
+    assert evidence.status == "not assessed"
+    assert evidence.result == {"reason": "the oracle is not installed"}
 
 
 def test_suite_selects_reports_progress_and_orders():

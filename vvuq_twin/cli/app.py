@@ -102,7 +102,9 @@ def verify(
         write_text(json, dumps([asdict(e) for e in evidence], indent=1, default=str) + "\n")
     _verification_table(evidence)
     failed = sum(e.status == "failed" for e in evidence)
-    typer.echo(f"{len(evidence) - failed} of {len(evidence)} checks passed")
+    unknown = sum(e.status == "not assessed" for e in evidence)
+    left = f", {unknown} not assessed" if unknown else ""
+    typer.echo(f"{len(evidence) - failed - unknown} of {len(evidence)} checks passed{left}")
     if failed:
         raise typer.Exit(1)
 

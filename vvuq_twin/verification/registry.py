@@ -1,7 +1,8 @@
 """The register of checks, and running them.
 
 A check is a function ``(quick) -> (passed, result)`` with its claim and acceptance fixed beside it, before
-any result. A check that raises counts as failed and says why; it never stops the others.
+any result. A check that raises counts as failed and says why; it never stops the others. A check whose oracle
+is not installed raises :class:`NotAssessed`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..domain.errors import BadInput, near
-from ..domain.evidence import Evidence
+from ..domain.evidence import Evidence, Status
 
 Result = tuple[bool, dict[str, Any]]
+
+
+class NotAssessed(Exception):
+    """Raised by a check whose oracle is not installed here: its evidence is "not assessed", with the reason."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +35,23 @@ class Check:
     function: Callable[[bool], Result]
 
     def run(self, quick: bool = False) -> Evidence:
-        """Run it; an exception is a failed check."""
+        """Run it; an exception is a failed check, except :class:`NotAssessed`."""
         start = time.process_time()
+        status: Status
         try:
             passed, result = self.function(quick)
+            status = "passed" if passed else "failed"
+        except NotAssessed as reason:
+            status, result = "not assessed", {"reason": str(reason)}
         except Exception as error:
-            passed, result = False, {"error": f"{type(error).__name__}: {error}"}
+            status, result = "failed", {"error": f"{type(error).__name__}: {error}"}
         return Evidence(
             id=self.id,
             factor=self.factor,
             claim=self.claim,
             acceptance=self.acceptance,
             result=result,
-            status="passed" if passed else "failed",
+            status=status,
             provenance={
                 "command": f"vvuq-twin verify --only {self.id}" + (" --quick" if quick else ""),
                 "oracle": self.source,

@@ -92,3 +92,42 @@ def test_faults_are_sentences(tmp_path, old, new, message):
 def test_unknown_agent_names_the_near_one():
     with pytest.raises(BadInput, match="did you mean 'temozolomide'"):
         load_agent("temozolamide")
+
+
+def test_doxorubicin_is_the_published_tri_exponential():
+    """Dose (74.6 exp(-2.69e-3 t) + 2.49 exp(-2.83e-4 t) + 0.552 exp(-1.18e-5 t)) per m3, t in seconds."""
+    agent = load_agent("doxorubicin")
+    hours = np.array([0.0, 0.1, 1.0, 10.0, 48.0])
+    got = concentration(course(agent.plasma_model(), [Dose(0.0, 90.0)]), hours)
+    terms = ((74.6, 2.69e-3), (2.49, 2.83e-4), (0.552, 1.18e-5))
+    curve = sum(a * np.exp(-k * 3600.0 * hours) for a, k in terms)
+    np.testing.assert_allclose(got, 90.0 * curve / 1000.0, rtol=1e-5)
+
+
+def test_doxorubicin_in_tissue_has_its_species_and_units():
+    drug = load_agent("doxorubicin").drug(("tumour", "normal"))
+    assert drug.names == ("free", "bound", "cell") and drug.moving == 2
+    np.testing.assert_allclose(drug.diffusivity_of(0), [1.224, 0.5688])
+    np.testing.assert_allclose(drug.exchange[0].permeability, [10.8, 1.35])  # 3e-6 m/s
+    assert drug.reactions[1, 0] == pytest.approx(0.833 * 3600)
+    uptake = drug.uptake[0]
+    assert (uptake.source, uptake.target) == (0, 2)
+    # 1e15 cells per m3 are 1e7 times 1e5 cells per litre
+    np.testing.assert_allclose(uptake.cells, 1e7)
+    np.testing.assert_allclose(uptake.rate, 4.67e-15 * 1e6 * 3600)
+    np.testing.assert_allclose(uptake.half_in, 0.219)
+
+
+def test_a_carrier_releases_by_tissue_and_sees_its_own_plasma():
+    agent = load_agent("liposomal_doxorubicin")
+    drug = agent.drug(("tumour", "normal"))
+    carrier, free = drug.names.index("carrier"), drug.names.index("free")
+    np.testing.assert_allclose(drug.reactions[:, free, carrier], [180.0, 1.95012])
+    plan = course(agent.plasma_model(), [Dose(0.0, 50.0, agent.compartment("intravenous"))])
+    rows = drug.inputs(plan)
+    np.testing.assert_allclose(rows[carrier], [1 / 3, 0, 0, 0])
+    np.testing.assert_allclose(rows[0] * 3, rows[1])  # a quarter of the plasma's drug is free
+
+
+def test_every_library_agent_says_on_which_basis_its_numbers_are():
+    assert all(load_agent(name).tissue.basis for name in library())

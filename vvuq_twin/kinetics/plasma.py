@@ -100,6 +100,8 @@ class Course:
         Fraction of it that is free.
     given : ndarray, shape (m,)
         Amount that reaches each compartment in all.
+    names : tuple of str
+        Compartments; the first m states.
     """
 
     matrix: np.ndarray
@@ -108,6 +110,7 @@ class Course:
     readout: np.ndarray
     unbound: float
     given: np.ndarray
+    names: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -211,7 +214,7 @@ def course(model: PlasmaModel, doses: Iterable[Dose]) -> Course:
             jumps.setdefault(dose.time + dose.duration, np.zeros(size))[pump] -= rate
     times = np.array(sorted(jumps))
     stacked = np.array([jumps[t] for t in times.tolist()]).reshape(len(times), size)
-    return Course(matrix, times, stacked, readout, model.unbound, total)
+    return Course(matrix, times, stacked, readout, model.unbound, total, model.names)
 
 
 def simulate(plan: Course, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

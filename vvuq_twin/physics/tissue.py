@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
 from ..domain.errors import BadInput
-from ..kinetics.plasma import Course
 from . import kernels
+from .drug import Drug, reaction_sink
 from .faces import Faces
 
 
@@ -85,71 +85,6 @@ class Tissue:
 
 
 @dataclass(frozen=True)
-class Drug:
-    """How an agent moves and reacts in tissue.
-
-    Parameters
-    ----------
-    diffusivity : ndarray, shape (L,)
-        Of the free drug in the interstitium, per tissue of ``Faces.names``, mm2/h.
-    reactions : ndarray, shape (s, s)
-        First-order rates between species per volume of tissue, 1/h; species 0 is free and moves,
-        the others are fixed. Off-diagonal entries are not negative, a negative column sum is a loss.
-    names : tuple of str
-        Of the species.
-    plasma_unbound : float, optional
-        Replaces the unbound fraction of the plasma model.
-
-    Raises
-    ------
-    BadInput
-        If a rate is not finite, a reaction creates drug, or a diffusivity is negative.
-    """
-
-    diffusivity: np.ndarray
-    reactions: np.ndarray = field(default_factory=lambda: np.zeros((1, 1)))
-    names: tuple[str, ...] = ("free",)
-    plasma_unbound: float | None = None
-
-    def __post_init__(self) -> None:
-        d = np.asarray(self.diffusivity, dtype=float)
-        r = np.asarray(self.reactions, dtype=float)
-        if r.shape != (len(self.names), len(self.names)):
-            raise BadInput("the reaction matrix does not have one row per species", "drug")
-        if not (np.isfinite(d).all() and np.isfinite(r).all()):
-            raise BadInput("a rate of the drug is not finite", "drug")
-        if (d < 0).any():
-            raise BadInput("a diffusivity is negative", "drug")
-        if (r - np.diag(np.diag(r)) < 0).any() or (r.sum(axis=0) > 1e-12 * np.abs(r).max(initial=0.0)).any():
-            raise BadInput("a reaction creates drug or has a negative rate", "drug", "check the signs")
-        object.__setattr__(self, "diffusivity", d)
-        object.__setattr__(self, "reactions", r)
-
-    @property
-    def size(self) -> int:
-        """Number of species."""
-        return len(self.names)
-
-    def unbound(self, plan: Course) -> float:
-        """Fraction of the plasma concentration that exchanges with tissue."""
-        return plan.unbound if self.plasma_unbound is None else self.plasma_unbound
-
-
-def reaction_sink(reactions: np.ndarray) -> float:
-    """Net first-order loss of the free drug over all time, through all species, 1/h.
-
-    Species that nothing leaves keep what they get; they are taken as lost. The others end empty, so the
-    integrals of their equations give them in terms of the free drug's (a Schur complement).
-    """
-    r = np.asarray(reactions, dtype=float)
-    alive = [s for s in range(1, len(r)) if r[s, s] != 0]
-    if not alive:
-        return float(-r[0, 0])
-    block = r[np.ix_(alive, alive)]
-    return float(-(r[0, 0] - r[0, alive] @ np.linalg.solve(block, r[alive, 0])))
-
-
-@dataclass(frozen=True)
 class TransportTerms:
     """``dC/dt = (sum_g c_g(D) diffusion_g + convection + theta exchange - k_deg) C + theta source f_u Cp``.
 
@@ -208,3 +143,6 @@ def transport_terms(tissue: Tissue) -> TransportTerms:
         flow = sparse.csr_array(matrix @ inverse)
     exchange = sparse.csr_array(sparse.diags_array(-tissue.ktrans / tissue.phi))
     return TransportTerms(diffusion, flow, exchange, tissue.ktrans.copy(), tissue.phi.copy())
+
+
+__all__ = ["Drug", "Tissue", "TransportTerms", "reaction_sink", "transport_terms"]

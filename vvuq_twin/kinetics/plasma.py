@@ -41,6 +41,13 @@ class Dose:
     compartment: str = "central"
     duration: float = 0.0
 
+    def check(self) -> None:
+        """Raise :class:`BadInput` if the dose is negative or not finite."""
+        if not np.isfinite([self.time, self.amount, self.duration]).all():
+            raise BadInput("a dose has a time, amount or duration that is not finite", "doses")
+        if self.amount < 0 or self.duration < 0:
+            raise BadInput(f"the dose at {self.time:g} h is negative or has a negative duration", "doses")
+
 
 @dataclass(frozen=True)
 class PlasmaModel:
@@ -102,6 +109,9 @@ class Course:
         Amount that reaches each compartment in all.
     names : tuple of str
         Compartments; the first m states.
+    area : ndarray, shape (...), optional
+        Area under the plasma concentration over all time, where the matrix cannot tell it
+        (:mod:`~vvuq_twin.kinetics.measured`).
     """
 
     matrix: np.ndarray
@@ -111,6 +121,7 @@ class Course:
     unbound: float
     given: np.ndarray
     names: tuple[str, ...] = ()
+    area: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -125,6 +136,8 @@ class Course:
         BadInput
             If some of the drug is never eliminated, so that the area is infinite.
         """
+        if self.area is not None:
+            return self.area
         m = len(self.given)
         core = self.matrix[..., :m, :m]
         try:
@@ -184,10 +197,7 @@ def course(model: PlasmaModel, doses: Iterable[Dose]) -> Course:
     """
     given = list(doses)
     for dose in given:
-        if not np.isfinite([dose.time, dose.amount, dose.duration]).all():
-            raise BadInput("a dose has a time, amount or duration that is not finite", "doses")
-        if dose.amount < 0 or dose.duration < 0:
-            raise BadInput(f"the dose at {dose.time:g} h is negative or has a negative duration", "doses")
+        dose.check()
         model.index(dose.compartment)
     infused = sorted({model.index(d.compartment) for d in given if d.duration > 0})
     m, size = len(model.names), len(model.names) + len(infused)

@@ -7,7 +7,7 @@ import pytest
 
 from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.kinetics import plasma
-from vvuq_twin.physics import transport
+from vvuq_twin.physics import pressure, transport
 from vvuq_twin.physics.faces import Faces
 from vvuq_twin.physics.tissue import Drug, Tissue
 from vvuq_twin.physics.transport import Stepper
@@ -18,7 +18,9 @@ from vvuq_twin.verification import (
     growth_checks,
     operator_checks,
     plasma_checks,
+    pressure_checks,
     run_suite,
+    spheres,
     transport_checks,
 )
 from vvuq_twin.verification.registry import Check, NotAssessed, load_checks
@@ -129,6 +131,31 @@ def shorter_diffusion(u, g0, g1, g2, rows, dt, bound, work, tmp):
     kernels_diffuse(u, g0, g1, g2, rows, dt * (1 - 0.01 * dt), bound, work, tmp)
 
 
+def arithmetic_mean(faces, half):
+    return [0.25 * (half[a][low] + half[a][high]) for a, (low, high, _) in enumerate(faces.neighbours)]
+
+
+def next_axis(faces, half):
+    return face_conductance(faces, half[1:] + half[:1])
+
+
+face_conductance = pressure._face_conductance
+half_conductance = pressure._half_conductance
+solve_pressure = pressure._solve
+radial = spheres.Sphere.radial
+point_infusion = pressure.point_infusion
+
+
+def shifted_radial(self, n, reach):
+    r, p, out = radial(self, n, reach)
+    return r, p * (1 + 1e-4), out
+
+
+def stronger_rim(tissue, subgrid):
+    half, weight = half_conductance(tissue, subgrid)
+    return [1.5 * h for h in half], weight
+
+
 MUTATIONS = [
     ("growth.mms.space.tissues", Faces, "conductance", arithmetic),
     ("growth.mms.space.uniform", Faces, "conductance", more_conductance),
@@ -171,6 +198,14 @@ MUTATIONS = [
         "simulate",
         lambda p, t: (plasma.simulate(p, t)[0] * (1 + 1e-9), None),
     ),
+    ("pressure.sphere.closed", spheres, "_sinh_ratio", lambda a, x: np.sinh(a * x) / np.sinh(a)),
+    ("pressure.sphere.radial", spheres.Sphere, "radial", shifted_radial),
+    ("pressure.sphere.voxel", pressure, "_half_conductance", stronger_rim),
+    ("pressure.mms", pressure, "_face_conductance", arithmetic_mean),
+    ("pressure.balance", pressure, "_solve", lambda m, r, t: solve_pressure(m, r, 1e-4)),
+    ("pressure.invariance", pressure, "_face_conductance", next_axis),
+    ("pressure.infusion", pressure_checks, "point_infusion", lambda f, x, q: point_infusion(f, x, 1.02 * q)),
+    ("pressure.rim", pressure, "_rim_orientation", lambda f: [np.ones(len(x[0])) for x in f.neighbours]),
     ("gci.celik2008", gci, "SAFETY", 3.0),
     *[
         (name, plasma_checks, "rate_matrix", lambda names, flows: rate_matrix(names, flows) * (1 + 1e-9))

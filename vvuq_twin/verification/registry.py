@@ -99,6 +99,8 @@ def load_checks() -> dict[str, Check]:
         growth_orders,
         operator_checks,
         plasma_checks,
+        pressure_checks,
+        pressure_orders,
         transport_checks,
         transport_orders,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -65,12 +67,26 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
 
         uncertainty.budget(run, problem, twin, result, step)
         uncertainty.sensitivity(run, spec, problem, context, client, options)
-    if exposure is not None:
-        options.progress("drug exposure", 0, 1)
-        exposure_uncertainty(run, series, exposure, spec.seed)
-        options.progress("drug exposure", 1, 1)
-    uncertainty.calibration(run, spec, problem, reduced, result, assimilated, options)
-    uncertainty.verification(run, options)
+        # a worker verifies the solver while this process samples
+        verified = client.submit(uncertainty.verification, pure=False)
+        if exposure is not None:
+            options.progress("drug exposure", 0, 1)
+            exposure_uncertainty(run, series, exposure, spec.seed)
+            options.progress("drug exposure", 1, 1)
+        uncertainty.calibration(run, spec, problem, reduced, result, assimilated, options)
+        options.progress("verification", 0, 1)
+        run.evidence(*_outcome(verified, uncertainty.verification))
+        options.progress("verification", 1, 1)
+
+
+def _outcome(task: Any, function: Callable[[], Any]) -> Any:
+    """What a worker found, or what this process finds if the worker died."""
+    from distributed import KilledWorker
+
+    try:
+        return task.result()
+    except (KilledWorker, CancelledError):
+        return function()
 
 
 def _with_case(problem: GrowthProblem, model: Path) -> tuple[GrowthProblem, Any]:

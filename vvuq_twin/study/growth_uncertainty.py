@@ -392,12 +392,8 @@ def _discretisation(problem: GrowthProblem, result: Assimilated, visit: int) -> 
     return cm3 * abs(found[1][0] - found[0][0]), cm3 * abs(found[1][1] - found[0][1])
 
 
-def verification(run: RunFolder, options: Options) -> None:
+def verification() -> list[Evidence]:
     """The quick verification suite, as part of the run's evidence."""
     from ..verification import run_suite
 
-    run.evidence(
-        *run_suite(
-            only=None, quick=True, progress=lambda done, total: options.progress("verification", done, total)
-        )
-    )
+    return run_suite(only=None, quick=True)

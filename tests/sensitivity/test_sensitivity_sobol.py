@@ -27,6 +27,16 @@ def test_ishigami():
     assert inside.all() and (found.total_half < 0.1).all() and (found.total_half[:2] > 0).all()
 
 
+def test_rows_said_to_be_independent_are():
+    for second in (False, True):
+        design = sobol_design(cases.ISHIGAMI, 256, seed=4, second=second)
+        z = design.z[design.independent]
+        assert len(np.unique(z, axis=0)) == 512
+        np.testing.assert_allclose(np.corrcoef(z, rowvar=False), np.eye(3), atol=0.1)
+        others = np.delete(design.z, design.independent, axis=0)
+        assert all((others[:, [i]] == z[:, i]).any(axis=1).all() for i in range(3))  # the rest is mixed from them
+
+
 def test_sobol_g_function():
     design = sobol_design(cases.G_SPACE, 4096, seed=2)
     found = sobol_indices(design, cases.g_function(design.theta), seed=2)

@@ -57,6 +57,11 @@ class SobolDesign:
         """Rows per base point."""
         return (2 if self.second else 1) * len(self.names) + 2
 
+    @property
+    def independent(self) -> np.ndarray:
+        """Rows that are draws of the prior in their own right: first and last of each base point."""
+        return np.add.outer(np.arange(self.base) * self.block, [0, self.block - 1]).ravel()
+
 
 def sobol_design(
     space: ParameterSpace,

@@ -34,7 +34,9 @@ def test_rows_said_to_be_independent_are():
         assert len(np.unique(z, axis=0)) == 512
         np.testing.assert_allclose(np.corrcoef(z, rowvar=False), np.eye(3), atol=0.1)
         others = np.delete(design.z, design.independent, axis=0)
-        assert all((others[:, [i]] == z[:, i]).any(axis=1).all() for i in range(3))  # the rest is mixed from them
+        assert all(
+            (others[:, [i]] == z[:, i]).any(axis=1).all() for i in range(3)
+        )  # the rest is mixed from them
 
 
 def test_sobol_g_function():

@@ -60,9 +60,9 @@ def sensitivity(
     z = problem.space.gaussian_sample(s.chaos_samples, spec.seed, "chaos", "sobol")
     more, more_status = evaluate(z, "chaos expansion")
     # the design's own draws of the prior serve the expansion too
-    rows = design.independent
-    z, y = np.concatenate([z, design.z[rows]]), np.concatenate([more, y[rows]])
-    status = np.concatenate([more_status, status[rows]])
+    own = design.independent
+    z, y = np.concatenate([z, design.z[own]]), np.concatenate([more, y[own]])
+    status = np.concatenate([more_status, status[own]])
     # a cellularity spans decades over the prior: its logarithm is what a polynomial can follow
     cm3 = problem.series.grid.voxel_volume / 1000.0
     degrees = tuple(range(1, s.chaos_degree + 1))
@@ -100,7 +100,7 @@ def sensitivity(
         ]
     run.table(
         "sobol", columns, rows, title=f"Sobol indices at {visits[last]}", section="sensitivity", order=2,
-        caption=f"Over the prior, {indices.base} base points; {len(z)} runs for the chaos expansion, {len(rows)} of them shared with the design. The initial field and "
+        caption=f"Over the prior, {indices.base} base points; {len(z)} runs for the chaos expansion, {len(own)} of them shared with the design. The initial field and "
         f"ADC_min are one factor: they depend on each other. The mean over the prior is {float(y[:, 1, last].mean() * cm3):.3g} cm³.",
     )  # fmt: skip
     _sobol_figure(run, problem, indices)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -54,26 +53,6 @@ def test_signal_above_saturation_is_missing_not_wrong() -> None:
     dark = concentration(np.array([50.0]), np.array([0.0]), 1.0, np.deg2rad(20), 0.004, 3.4)
     assert np.isnan(huge).all()
     assert np.isnan(dark).all()
-
-
-def test_osipi_signal_to_concentration(shared_data: Path) -> None:
-    with open(shared_data / "osipi" / "SI2Conc_data.csv", encoding="utf-8-sig") as source:
-        cases = list(csv.DictReader(source))
-    assert cases
-    for case in cases:
-        s = np.array([float(x) for x in case["s"].split()])
-        expected = np.array([float(x) for x in case["conc"].split()])
-        # the reference skips the first frame and averages the next ones
-        base = s[1 : int(case["numbaselinepts"])].mean()
-        found = concentration(
-            s,
-            base,
-            float(case["T1base"]),
-            np.deg2rad(float(case["FA"])),
-            float(case["TR"]),
-            float(case["r1"]),
-        )
-        assert np.allclose(found, expected, rtol=1e-5, atol=1e-5), case["label"]
 
 
 def _folder(path: Path, **changes: object) -> Path:

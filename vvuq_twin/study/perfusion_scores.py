@@ -15,7 +15,8 @@ import numpy as np
 
 from ..domain.keys import generator
 from ..kinetics.aif import plasma
-from ..kinetics.tofts import Fit, exponential_convolution, fit_extended_tofts
+from ..kinetics.convolution import exponential_convolution
+from ..kinetics.tofts import Fit, fit_extended_tofts
 from ..twin.tracer import TracerModel
 
 
@@ -125,7 +126,7 @@ def tofts(curves: np.ndarray, origin: int, end: int, model: TracerModel) -> tupl
     ]
     onset = float(onsets[int(np.argmin(residual))])
     cp = plasma(nodes, onset / 60.0)
-    fit = fit_extended_tofts(padded[:, :shown], cp[:shown], nodes[:shown], points=48)
+    fit = fit_extended_tofts(padded[:, :shown], cp[:shown], nodes[:shown])
     mean = np.empty((len(curves), end - origin))
     with np.errstate(invalid="ignore", divide="ignore"):
         kep = np.where(fit.ktrans > 0, fit.ktrans / fit.ve, 0.0)

@@ -16,7 +16,7 @@ import numpy as np
 from ..domain.errors import BadInput
 from ..domain.parameters import ParameterSpace
 from ..kinetics.aif import plasma
-from ..kinetics.tofts import exchange_step
+from ..kinetics.convolution import exchange_step
 
 SHARED = ("onset", "scale", "decay", "dispersion")
 VOXEL = ("ve", "kep", "vp")

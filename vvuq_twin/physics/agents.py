@@ -6,68 +6,36 @@ Inside the package time is in hours, length in mm, volume in L.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..domain.errors import BadInput, near
-from ..domain.parameters import LogNormal, Parameter
-from ..domain.units import convert
+from ..domain.parameters import Parameter
 from ..domain.yamlfile import read_yaml, validate
-from ..kinetics.plasma import OUT, PlasmaModel, rate_matrix
+from ..kinetics.pbpk import Body, Value
+from ..kinetics.plasma import OUT, Course, Dose, PlasmaModel, course, rate_matrix
+from ..kinetics.saturable import CappedFlow, SaturableFlow, SaturableModel
+from .agent_body import BodyEntry, Nuclide, Radiobiology, body_parameters, make_body
+from .agent_number import Entry, Number
+from .agent_plasma import Capped, Effect, Flow, MichaelisMenten, Plasma
 from .drug import Binding, Drug, Exchange, Uptake
+from .effect import Hill
 
 FREE = "free"
 #: Cells an amount in cells is counted by.
 CELLS = 1e5
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Number(_Model):
-    """A quantity with its unit, source and spread (standard deviation of the logarithm)."""
-
-    value: float = Field(ge=0, allow_inf_nan=False)
-    unit: str
-    sd_log: float = Field(default=0.5, gt=0, allow_inf_nan=False)
-    source: str
-    read: bool
-
-    def to(self, unit: str) -> float:
-        """The value in another unit."""
-        return float(convert(self.value, self.unit, unit, "agent file"))
-
-
-class Flow(_Model):
-    """A first-order flow between compartments or species; to "out" is a loss."""
-
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
-    rate: Number
-
-
-class Plasma(_Model):
-    """The linear compartment model."""
-
-    compartments: tuple[str, ...] = Field(min_length=1)
-    central: str = "central"
-    volume: Number
-    unbound: Number
-    flows: tuple[Flow, ...] = Field(min_length=1)
-    bioavailability: dict[str, Number] = {}
-
-
 PerTissue = Number | dict[str, Number]
 
 
-class InPlasma(_Model):
+class InPlasma(Entry):
     """The plasma concentration a moving species sees: a compartment's, and which part of it."""
 
     compartment: str | None = None
@@ -75,7 +43,7 @@ class InPlasma(_Model):
     part: Literal["unbound", "bound", "all", "none"] = "unbound"
 
 
-class Moving(_Model):
+class Moving(Entry):
     """A species that moves with the interstitial fluid; a value, or one per tissue name.
 
     Diffusivity is on the basis of the interstitium (flux per area of interstitium), permeability is that
@@ -88,7 +56,7 @@ class Moving(_Model):
     plasma: InPlasma = InPlasma()
 
 
-class TissueFlow(_Model):
+class TissueFlow(Entry):
     """A first-order flow between species per volume of tissue; to "out" is a loss."""
 
     source: str = Field(alias="from")
@@ -96,16 +64,16 @@ class TissueFlow(_Model):
     rate: PerTissue
 
 
-class SaturableBinding(_Model):
-    """``on (capacity - C_to) c_from``: on per concentration in the interstitium, capacity per volume of tissue."""
+class SaturableBinding(Entry):
+    """``k_on (capacity - C_to) c_from``: k_on per concentration in the interstitium, capacity per volume of tissue."""
 
     source: str = Field(alias="from")
     target: str = Field(alias="to")
-    on: PerTissue
+    on: PerTissue = Field(alias="k_on")
     capacity: PerTissue
 
 
-class SaturableUptake(_Model):
+class SaturableUptake(Entry):
     """Uptake and efflux of cells after Zhan & Xu, amounts in cells per 1e5 cells, cells per volume of tissue."""
 
     source: str = Field(alias="from")
@@ -129,22 +97,28 @@ class InTissue(Moving):
     uptake: tuple[SaturableUptake, ...] = ()
 
 
-class Agent(_Model):
-    """A drug or tracer."""
+class Agent(Entry):
+    """A drug, a tracer or a radioligand."""
 
     name: str
-    kind: Literal["drug", "tracer"]
+    kind: Literal["drug", "tracer", "radioligand"]
     description: str = ""
     amount_unit: str
     plasma: Plasma
     routes: dict[str, str]
     tissue: InTissue
+    effect: Effect | None = None
+    nuclide: Nuclide | None = None
+    body: BodyEntry | None = None
+    radiobiology: Radiobiology | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Agent:
         known = (*self.plasma.compartments, OUT)
         used = [self.plasma.central, *self.routes.values(), *self.plasma.bioavailability]
-        used += [x for f in self.plasma.flows for x in (f.source, f.target)]
+        every: tuple[Flow | MichaelisMenten | Capped, ...]
+        every = (*self.plasma.flows, *self.plasma.saturable, *self.plasma.capped)
+        used += [x for f in every for x in (f.source, f.target)]
         used += [m.plasma.compartment for m in self.moving.values() if m.plasma.compartment]
         for name in used:
             if name not in known:
@@ -156,6 +130,10 @@ class Agent(_Model):
         for link in saturable:
             if link.source not in self.moving:
                 raise ValueError(f"the species '{link.source}' is taken up but does not move")
+        if self.effect is not None and self.effect.species not in self.species:
+            raise ValueError(f"the species '{self.effect.species}' of the effect is not among the species")
+        if self.nuclide is None and (self.body is not None or self.plasma.decays):
+            raise ValueError("a body, or amounts that decay, need a nuclide")
         return self
 
     @property
@@ -174,7 +152,68 @@ class Agent(_Model):
         return tuple(names)
 
     def plasma_model(self) -> PlasmaModel:
-        """The plasma model at the nominal values (hours, L)."""
+        """The plasma model at the nominal values (hours, L).
+
+        Raises
+        ------
+        BadInput
+            If it is not linear: :meth:`course` and :meth:`saturable_model` serve then.
+        """
+        if self.plasma.saturable or self.plasma.capped or self.plasma.decays:
+            raise BadInput(
+                f"the plasma kinetics of {self.name} are not linear", "agents",
+                "use a linear agent here, or Agent.course",
+            )  # fmt: skip
+        return self._linear()
+
+    def saturable_model(self) -> SaturableModel:
+        """The plasma model with its flows that saturate, also where it has none."""
+        amount = self.amount_unit
+        return SaturableModel(
+            self._linear(),
+            tuple(
+                SaturableFlow(f.source, f.target, f.vmax.to(f"{amount}/h"), f.half.to(f"{amount}/L"))
+                for f in self.plasma.saturable
+            ),
+            tuple(
+                CappedFlow(f.source, f.target, f.rate.to("1/h"), f.capacity.to(amount))
+                for f in self.plasma.capped
+            ),
+            self.nuclide.decay if self.plasma.decays and self.nuclide is not None else 0.0,
+        )
+
+    def course(self, doses: Sequence[Dose], end: float) -> Course:
+        """Plasma model and doses as what tissue is fed by; a saturable one as a curve until ``end`` (hours)."""
+        if self.plasma.saturable or self.plasma.capped or self.plasma.decays:
+            return self.saturable_model().course(doses, end)
+        return course(self._linear(), doses)
+
+    def body_model(self, values: Mapping[str, Value] | None = None) -> Body:
+        """The physiologically based model; ``values`` replace numbers by their names in :meth:`parameters`.
+
+        Raises
+        ------
+        BadInput
+            If the file has no body.
+        """
+        if self.body is None or self.nuclide is None:
+            raise BadInput(f"{self.name} has no body", "agents", "use one with organs, like lu177_psma")
+        return make_body(self.body, self.nuclide, self.name, values)
+
+    def kill_law(self) -> Hill:
+        """Kill rate (1/h) by the concentration of the effect's species (amount per L of tissue).
+
+        Raises
+        ------
+        BadInput
+            If the file has no effect.
+        """
+        if self.effect is None:
+            raise BadInput(f"{self.name} has no effect", "agents", "give the file one")
+        e = self.effect
+        return Hill(e.emax.to("1/h"), e.ec50.to(f"{self.amount_unit}/L"), e.power.to("1"))
+
+    def _linear(self) -> PlasmaModel:
         flows = {(f.source, f.target): f.rate.to("1/h") for f in self.plasma.flows}
         return PlasmaModel(
             self.plasma.compartments,
@@ -266,13 +305,21 @@ class Agent(_Model):
         )
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Log-normal priors of the plasma rates, the volume, the diffusivity and the loss in tissue.
+        """Log-normal priors of the file's numbers.
 
-        Names: ``<from>_to_<to>``, ``volume``, ``D_drug`` (or ``D_drug_<tissue>``), ``tissue_<from>_to_<to>``.
+        Names: ``<from>_to_<to>`` (with ``_vmax``, ``_half`` or ``_capacity``), ``volume``, ``D_drug`` (or
+        ``D_drug_<tissue>``), ``tissue_<from>_to_<to>``, ``effect_emax``, ``effect_ec50``, and those of the body.
         """
         named: list[tuple[str, Number, str]] = [
             (f"{f.source}_to_{f.target}", f.rate, "1/h") for f in self.plasma.flows
         ]
+        amount = self.amount_unit
+        for mm in self.plasma.saturable:
+            name = f"{mm.source}_to_{mm.target}"
+            named += [(f"{name}_vmax", mm.vmax, f"{amount}/h"), (f"{name}_half", mm.half, f"{amount}/L")]
+        for c in self.plasma.capped:
+            name = f"{c.source}_to_{c.target}"
+            named += [(name, c.rate, "1/h"), (f"{name}_capacity", c.capacity, amount)]
         named.append(("volume", self.plasma.volume, "L"))
 
         def add(name: str, number: PerTissue, unit: str) -> None:
@@ -285,16 +332,13 @@ class Agent(_Model):
             add("D_drug" if species == FREE else f"D_{species}", m.diffusivity, "mm2/h")
         for f in self.tissue.reactions:
             add(f"tissue_{f.source}_to_{f.target}", f.rate, "1/h")
-        return tuple(
-            Parameter(
-                name,
-                unit,
-                LogNormal(number.to(unit), number.sd_log),
-                f"{self.name}: {name.replace('_', ' ')}",
-                number.source + ("" if number.read else " (not read there)"),
-            )
-            for name, number, unit in named
-        )
+        if self.effect is not None:
+            named += [
+                ("effect_emax", self.effect.emax, "1/h"),
+                ("effect_ec50", self.effect.ec50, f"{amount}/L"),
+            ]
+        found = tuple(number.parameter(name, unit, self.name) for name, number, unit in named)
+        return found if self.body is None else found + body_parameters(self.body, self.name)
 
 
 def library() -> tuple[str, ...]:

@@ -92,12 +92,51 @@ class Heterogeneity:
     radiosensitivity : ndarray, shape (n,), optional
         Factor on the effect of every fraction.
     exponent : float
-        nu of the generalised logistic law ``dN/dt = (k / nu) N (1 - N^nu)``; 1 is logistic.
+        nu of the generalised logistic law ``dN/dt = (k / nu) N (1 - N^nu)``; 1 is logistic, and 0, its limit,
+        is Gompertz's law ``dN/dt = -k N log N``.
     """
 
     growth: np.ndarray | None = None
     radiosensitivity: np.ndarray | None = None
     exponent: float = 1.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Kill that is known as integrals over the halves of each step: dose rates, exposures by transport.
+
+    ``log survival`` of member i over half h of step s is ``-sum_j strength_ij amount_shj map_j(x)``.
+
+    Parameters
+    ----------
+    amount : ndarray, shape (S, 2, K)
+        Integrals over both halves of each step of the timeline, not negative.
+    maps : ndarray, shape (K, n)
+        Not negative.
+    strength : ndarray, shape (N, K)
+        Per member, not negative.
+
+    Raises
+    ------
+    BadInput
+        If shapes do not fit together, or a value is negative or not finite.
+    """
+
+    amount: np.ndarray
+    maps: np.ndarray
+    strength: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, ndim in (("amount", 3), ("maps", 2), ("strength", 2)):
+            v = np.asarray(getattr(self, name), dtype=float)
+            if v.ndim != ndim or not np.isfinite(v).all() or (v < 0).any():
+                raise BadInput(
+                    f"{name} of the kill has a wrong shape, or is negative or not finite", "growth"
+                )
+            object.__setattr__(self, name, v)
+        terms = self.maps.shape[0]
+        if self.amount.shape[1:] != (2, terms) or self.strength.shape[1] != terms:
+            raise BadInput("amounts, maps and strengths of the kill are not of the same terms", "growth")
 
 
 def parameters_from(values: Mapping[str, np.ndarray], faces: Faces) -> GrowthParameters:
@@ -133,6 +172,7 @@ def advance(
     exposure: np.ndarray | None = None,
     heterogeneity: Heterogeneity | None = None,
     every_step: bool = False,
+    kill: Kill | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run members from ``timeline.t0`` through all visits.
 
@@ -149,6 +189,8 @@ def advance(
     heterogeneity : Heterogeneity, optional
     every_step : bool
         Return the state at the end of every used step (before its events) instead of at the visits.
+    kill : Kill, optional
+        Besides the drug of the timeline: see :mod:`~vvuq_twin.physics.response`.
 
     Returns
     -------
@@ -186,6 +228,7 @@ def advance(
     good &= np.isfinite(parameters.diffusivity).all(axis=1) & (parameters.diffusivity >= 0).all(axis=1)
     good &= (columns[:, 1] > 0) & (columns[:, 4] > 0)
     good &= np.isfinite(start).all(axis=1)
+    more, more_maps = _kill_terms(faces, kill, members, steps)
     conductance = faces.conductance(np.where(good[:, None], parameters.diffusivity, 0.0))
 
     growth = np.ones(faces.n) if het.growth is None and het.exponent != 1.0 else het.growth
@@ -207,9 +250,28 @@ def advance(
         status[i] = _member(
             first, faces.place, faces.rows, faces.face_group, inverse, conductance[i],
             timeline.dt[: timeline.used], timeline.drug_jump, timeline.dose, timeline.dose_sq, record,
-            rate[i], columns[i], maps[0], maps[1], maps[2], uniform, float(het.exponent), states[i],
+            rate[i], columns[i], maps[0], maps[1], maps[2], uniform, float(het.exponent),
+            np.ascontiguousarray(more[i]), more_maps, states[i],
         )  # fmt: skip
     return states, status
+
+
+def _kill_terms(faces: Faces, kill: Kill | None, members: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Strength times amount of each term, (N, S, 2, K), and its maps on the box."""
+    if kill is None:
+        return np.zeros((members, 1, 2, 0)), np.zeros((0, 1, 1, 1))
+    if (
+        kill.amount.shape[0] < steps
+        or kill.maps.shape[1] != faces.n
+        or len(kill.strength) not in (1, members)
+    ):
+        raise BadInput(
+            f"the kill is of {kill.amount.shape[0]} steps, {kill.maps.shape[1]} voxels and {len(kill.strength)} members, "
+            f"not {steps}, {faces.n} and {members}", "growth model",
+        )  # fmt: skip
+    strength = np.broadcast_to(kill.strength, (members, kill.strength.shape[1]))
+    boxed = np.stack([faces.boxed(m) for m in kill.maps]) if len(kill.maps) else np.zeros((0, 1, 1, 1))
+    return strength[:, None, None, :] * kill.amount, boxed
 
 
 def _boxed(faces: Faces, values: np.ndarray | None) -> np.ndarray:
@@ -290,6 +352,8 @@ def _member(
     sensitivity: np.ndarray,
     uniform: tuple[bool, bool, bool],
     exponent: float,
+    more: np.ndarray,
+    more_maps: np.ndarray,
     states: np.ndarray,
 ) -> int:
     """All steps of one member."""
@@ -317,9 +381,15 @@ def _member(
             one = alpha_drug * amplitude * (1.0 - half) / beta
             one = one if one > 1e-20 else 0.0  # what is below round-off is not computed
             amount = 0.5 * rate[s] * dt[s]
+            for j in range(more_maps.shape[0]):
+                if more[s, 0, j] != 0.0:
+                    kernels.kill(u, rows, more[s, 0, j], more_maps[j], 0.0, 1.0, scratch)
             _local(u, rows, one, amount, True, weight, exposure, factor, uniform, exponent, scratch)
             kernels.diffuse(u, g0, g1, g2, rows, dt[s], bound, work, tmp)
             _local(u, rows, one * half, amount, False, weight, exposure, factor, uniform, exponent, scratch)
+            for j in range(more_maps.shape[0]):
+                if more[s, 1, j] != 0.0:
+                    kernels.kill(u, rows, more[s, 1, j], more_maps[j], 0.0, 1.0, scratch)
             amplitude *= half * half
         if record[s] >= 0:
             out = states[record[s]]

@@ -191,6 +191,7 @@ def grow(u: Array, rows: Array, amount: float, factor: Array, exponent: float, s
 
     ``m = u^nu`` obeys the plain logistic equation (Richards 1959), so that
     ``u <- u exp((k f dt - log(1 + m (e^{k f dt} - 1))) / nu)``; ``factor`` is the map f, ``exponent`` nu.
+    nu = 0 is Gompertz's law, ``du/dt = -k f u log u``: ``u <- u^(e^{-k f dt})``.
     """
     e, m, gain, work = scratch[0], scratch[1], scratch[2], scratch[3]
     for r in range(rows.shape[0]):
@@ -198,9 +199,18 @@ def grow(u: Array, rows: Array, amount: float, factor: Array, exponent: float, s
         c, f = u[i, j, a:b], factor[i, j, a:b]
         for k in range(c.size):
             gain[k] = amount * f[k]
-            e[k] = gain[k]
+            e[k] = -gain[k] if exponent == 0.0 else gain[k]
         exp_row(e, c.size, work)
-        if exponent == 1.0:
+        if exponent == 0.0:
+            for k in range(c.size):
+                m[k] = max(c[k], TINY)
+            log_row(m, c.size, work)
+            for k in range(c.size):
+                m[k] *= e[k]
+            exp_row(m, c.size, work)
+            for k in range(c.size):
+                c[k] = m[k] if c[k] > TINY else 0.0
+        elif exponent == 1.0:
             for k in range(c.size):
                 new = c[k] * e[k] / (1.0 + c[k] * (e[k] - 1.0))
                 c[k] = 0.0 if abs(new) < TINY else new

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ..domain.errors import BadInput
 from ..imaging.series import ScanSeries
-from ..kinetics.plasma import Dose, course
+from ..kinetics.plasma import Dose
 from ..physics.agents import Agent, load_agent
 from ..physics.faces import Faces, assemble
 from ..physics.tissue import Tissue
@@ -75,7 +75,7 @@ def exposure_map(series: ScanSeries) -> Exposure | None:
     tissue = Tissue(faces, faces.gather(ktrans), faces.gather(phi))
     drug = agent.drug(list(faces.names))
     route = "oral" if "oral" in agent.routes else "intravenous"
-    plan = course(agent.plasma_model(), [Dose(0.0, 1.0, agent.compartment(route))])
+    plan = agent.course([Dose(0.0, 1.0, agent.compartment(route))], HORIZON)
     run = transport(tissue, drug, plan, np.array([HORIZON]), STEP)
     area = faces.scatter(run.exposure[0, 0] / tissue.phi)
     loss = max(float(-drug.reactions.sum(axis=0)[0]), 1e-9)

@@ -33,8 +33,9 @@ def forced_growth(
     source: Source,
     end: float,
     steps: int,
+    exponent: float = 1.0,
 ) -> np.ndarray:
-    """``dN/dt = div(D grad N) + k N (1 - N) + S(x, t)`` from 0 to ``end``.
+    """``dN/dt = div(D grad N) + k N (1 - N) + S(x, t)`` from 0 to ``end``; ``exponent`` 0 for Gompertz's law.
 
     Returns
     -------
@@ -54,12 +55,20 @@ def forced_growth(
     bound = kernels.spectral_bound(*g, faces.rows)
     work, tmp = np.zeros((4, *faces.box)), np.zeros(faces.box[2])
     e = float(np.exp(0.5 * rate * dt))
+    ones, scratch = np.ones(faces.box), np.zeros((4, faces.box[2]))
+
+    def grow() -> None:
+        if exponent == 1.0:
+            kernels.moebius(u, faces.rows, e, e - 1.0)
+        else:
+            kernels.grow(u, faces.rows, 0.5 * rate * dt, ones, exponent, scratch)
+
     for i in range(steps):
         t = i * dt
         flat[faces.place] += _impulse(source, t, t + 0.5 * dt)
-        kernels.moebius(u, faces.rows, e, e - 1.0)
+        grow()
         kernels.diffuse(u, *g, faces.rows, dt, bound, work, tmp)
-        kernels.moebius(u, faces.rows, e, e - 1.0)
+        grow()
         flat[faces.place] += _impulse(source, t + 0.5 * dt, t + dt)
     return flat[faces.place].copy()
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from ..domain.errors import BadInput, near
 from ..domain.yamlfile import read_yaml, validate
-from .agents import Number
+from .agent_number import Number
 from .faces import Faces
 
 

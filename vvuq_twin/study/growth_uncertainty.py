@@ -168,6 +168,7 @@ def calibration(
     predict, observations = _block_model(problem, small, shared, middle, visits)
     found = calibrate(
         part, predict, observations, spec.seed, c.chains, c.draws, c.tune,
+        target_accept=0.9,  # growth and kill trade off along a curved ridge
         progress=lambda done, total: options.progress("calibration (NUTS)", done, total),
     )  # fmt: skip
     run.data("calibration", found.to_dict())

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from vvuq_twin.domain.errors import BadInput
-from vvuq_twin.kinetics import plasma
+from vvuq_twin.kinetics import dose_rate, pbpk, plasma, saturable
+from vvuq_twin.kinetics.measured import population_course
+from vvuq_twin.kinetics.network import Reaction
 from vvuq_twin.physics import pressure, transport
 from vvuq_twin.physics.faces import Faces
 from vvuq_twin.physics.tissue import Drug, Tissue
@@ -16,6 +18,7 @@ from vvuq_twin.verification import (
     gci,
     gci_checks,
     growth_checks,
+    kinetics_checks,
     operator_checks,
     plasma_checks,
     pressure_checks,
@@ -156,6 +159,28 @@ def stronger_rim(tissue, subgrid):
     return [1.5 * h for h in half], weight
 
 
+def late_doses(model, doses):
+    """Every dose a millisecond late."""
+    return plasma.course(
+        model, [plasma.Dose(d.time + 3e-7, d.amount, d.compartment, d.duration) for d in doses]
+    )
+
+
+def receptor_lost(reactants, products, rate):
+    """Internalised ligand takes its receptor along."""
+    inside = [p for p in products if "internalised" in p]
+    return Reaction(reactants, tuple(inside) or products, rate)
+
+
+def decay_frees_receptors(reactants, products, rate):
+    """What decays on a receptor lets go of it."""
+    (first, *_) = reactants
+    if first.endswith("bound hot") and products == (first.removesuffix("hot") + "cold",):
+        organ = first.removesuffix(" bound hot")
+        products = (f"{organ} interstitium cold", f"{organ} receptors")
+    return Reaction(reactants, products, rate)
+
+
 MUTATIONS = [
     ("growth.mms.space.tissues", Faces, "conductance", arithmetic),
     ("growth.mms.space.uniform", Faces, "conductance", more_conductance),
@@ -214,8 +239,23 @@ MUTATIONS = [
     *[
         (name, plasma_checks, "rate_matrix", lambda names, flows: rate_matrix(names, flows) * (1 + 1e-9))
         for name in CHECKS
-        if name.startswith("plasma.")
+        if CHECKS[name].function.__module__ == plasma_checks.__name__
     ],
+    (
+        "plasma.saturable",
+        kinetics_checks,
+        "Reaction",
+        lambda a, b, k, **more: Reaction(a, b, k * (1 + 1e-7), **more),
+    ),
+    ("plasma.population", kinetics_checks, "population_course", lambda: population_course(scale=1.001)),
+    ("plasma.scipy", kinetics_checks, "course", late_doses),
+    ("plasma.diffrax", kinetics_checks, "course", late_doses),
+    ("body.balance", pbpk, "Reaction", receptor_lost),
+    ("body.moles", pbpk, "Reaction", decay_frees_receptors),
+    ("body.scipy", pbpk, "Reaction", lambda a, b, k: Reaction(a, b, np.multiply(k, 1 + 1e-4))),
+    ("body.siebinga", saturable, "Reaction", lambda a, b, k, **more: Reaction(a, b[:-1], k, **more)),
+    ("body.dose_factor", pbpk, "elementary_charge", 1.61e-19),
+    ("dose_rate.factor", dose_rate, "_phi2", lambda z: 0.5),
 ]
 
 

@@ -127,7 +127,7 @@ def curve_course(
 
 
 def population_course(
-    scale: float = 1.0, onset: float = 0.0, unbound: float = 1.0, end: float = 2.0, tolerance: float = 1e-4
+    scale: float = 1.0, onset: float = 0.0, unbound: float = 1.0, tolerance: float = 1e-4
 ) -> Course:
     """The population arterial input (Parker et al. 2006) as a course: plasma concentration, mM over hours.
 
@@ -138,8 +138,6 @@ def population_course(
     onset : float
         When the bolus arrives, hours.
     unbound : float
-    end : float
-        Hours after the onset from when on the curve is its exponential tail.
     tolerance : float
         As in :func:`curve_course`.
     """
@@ -148,7 +146,9 @@ def population_course(
         return np.asarray(aif.plasma(60.0 * (t - onset), scale=scale))
 
     tail = 60.0 * aif.population_input().decay
-    return curve_course(curve, [onset, onset + 0.05, onset + end], tolerance, unbound, tail)
+    # its Gaussians and its sigmoid are over within two minutes, to round-off
+    edges = [onset, onset + 0.5 / 60.0, onset + 2.0 / 60.0]
+    return curve_course(curve, edges, tolerance, unbound, tail)
 
 
 def _tail(t: np.ndarray, c: np.ndarray, where: str) -> float:

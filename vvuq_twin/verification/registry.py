@@ -97,6 +97,7 @@ def load_checks() -> dict[str, Check]:
         gci_checks,
         growth_checks,
         growth_orders,
+        kinetics_checks,
         operator_checks,
         plasma_checks,
         pressure_checks,

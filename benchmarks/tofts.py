@@ -14,7 +14,7 @@ import common
 import numpy as np
 
 from vvuq_twin.domain.keys import generator
-from vvuq_twin.imaging.dce import signal_of
+from vvuq_twin.imaging.contrast import signal_of
 from vvuq_twin.kinetics.aif import plasma
 from vvuq_twin.kinetics.tofts import extended_tofts, fit_extended_tofts
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vvuq_twin.imaging.dce import concentration
+from vvuq_twin.imaging.contrast import concentration
 from vvuq_twin.kinetics.aif import blood
 from vvuq_twin.kinetics.fit import fit_tracer
 from vvuq_twin.kinetics.tracer import EXCHANGE, EXTENDED_TOFTS, PATLAK, TracerModel

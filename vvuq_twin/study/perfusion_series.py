@@ -14,8 +14,10 @@ import numpy as np
 from pydantic import Field
 
 from ..domain.errors import BadInput
-from ..imaging.dce import DceSeries, concentration, t1_linear, t1_nonlinear
+from ..imaging.contrast import concentration
+from ..imaging.dce import DceSeries
 from ..imaging.registration import DisplacementSpace, Registered, register, warp
+from ..imaging.t1 import t1_linear, t1_nonlinear
 from .schema import Strict
 
 Positive = Annotated[float, Field(gt=0)]
@@ -208,7 +210,7 @@ def to_curves(series: DceSeries, frames: np.ndarray, spec: VoxelsSpec, seen: int
         If no voxel enhances, or none of the tumour can be measured.
     """
     method = t1_linear if spec.t1_method == "linear" else t1_nonlinear
-    t1, _ = method(series.vfa, series.vfa_flips, series.vfa_repetition_time)
+    t1 = method(series.vfa, series.vfa_flips, series.vfa_repetition_time).t1
     first = series.baseline
 
     def convert(signal: np.ndarray) -> np.ndarray:

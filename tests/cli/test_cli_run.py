@@ -80,6 +80,23 @@ def test_the_run_folder_holds_what_it_should(finished: Path) -> None:
     assert environment["versions"]["numpy"] == np.__version__
 
 
+def test_full_order_runs_correct_the_forecast(finished: Path) -> None:
+    """The reduced model's means are near the full order's, and inside the budget the study gave."""
+    found = json.loads((finished / "multifidelity.json").read_text())
+    assert found["cost"] + found["pilot_cost"] <= 24 * 20 and found["runs"]["full order"] >= 8
+    full, low, high = (np.array(found["mean"][k]) for k in ("value", "low", "high"))
+    reduced = np.array(found["alone"]["reduced order"]["mean"])
+    assert ((low < full) & (full < high)).all()
+    np.testing.assert_allclose(reduced, full, rtol=0.05)
+    shown = numbers(finished)[("full_order_mean_volume_visit-7", "full order, multi-fidelity")]
+    assert shown["value"] == pytest.approx(full[-1]) and shown["unit"] == "cm3"
+    # the prior's growth rate drives the last visit, at full order as by the reduced model
+    sobol = json.loads((finished / "multifidelity_sobol.json").read_text())
+    plain = json.loads((finished / "sensitivity.json").read_text())["sobol"]
+    assert sobol["factors"] == plain["factors"]
+    assert int(np.argmax(np.array(sobol["total"])[:, 0])) == sobol["factors"].index("k")
+
+
 def test_the_numbers_are_sane(finished: Path) -> None:
     found = numbers(finished)
     kept = arrays(finished)

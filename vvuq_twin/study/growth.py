@@ -20,6 +20,7 @@ from ..imaging.series import ScanSeries, read_series
 from ..twin.growth import ReducedGrowthTwin
 from .exposure import Exposure, exposure_map
 from .exposure_uncertainty import exposure_uncertainty
+from .growth_fidelity import multifidelity
 from .growth_figures import cycles, over_time, slices
 from .growth_forecast import field_maps, field_numbers, gather, score_numbers, write_fields
 from .growth_model import load_model, model_context, reduce_growth, runner, save_model
@@ -67,6 +68,7 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
 
         uncertainty.budget(run, problem, twin, result, step)
         uncertainty.sensitivity(run, spec, problem, context, client, options)
+        multifidelity(run, spec, problem, twin, result, context, client, options)
         # a worker verifies the solver while this process samples
         verified = client.submit(uncertainty.verification, pure=False)
         if exposure is not None:

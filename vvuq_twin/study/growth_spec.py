@@ -136,6 +136,19 @@ class CalibrationSpec(Strict):
     modes: Count = 16
 
 
+class MultifidelitySpec(Strict):
+    """Full-order runs that correct the reduced model's forecast; budgets in runs of the full order, pilot included.
+
+    The price of a full-order run in reduced runs is fixed here rather than measured, so that a study run again
+    chooses the same runs.
+    """
+
+    budget: Positive = 40.0
+    pilot: Annotated[int, Field(ge=8)] = 12
+    cost_ratio: Annotated[float, Field(gt=1)] = 20.0
+    sobol_budget: Positive | None = None
+
+
 class GrowthSpec(StudySpec):
     """A growth study."""
 
@@ -148,6 +161,7 @@ class GrowthSpec(StudySpec):
     assimilation: AssimilationSpec = AssimilationSpec()
     sensitivity: SensitivitySpec | None = None
     calibration: CalibrationSpec | None = None
+    multifidelity: MultifidelitySpec | None = None
     dose_unit_mg_per_m2: Positive = 75.0
     batch: Count = 50
 

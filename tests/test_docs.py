@@ -91,8 +91,8 @@ def test_command_line_page_names_every_command_and_option() -> None:
     for name, command in get_command(app).commands.items():
         section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
         options = {o for p in command.params for o in p.opts if o.startswith("--")} - {"--help"}
-        assert set(re.findall(r"--[a-z]+", section)) >= options
-        assert set(re.findall(r"^\| `(--[a-z]+)", section, re.M)) == options
+        assert set(re.findall(r"--[a-z-]+", section)) >= options
+        assert set(re.findall(r"^\| `(--[a-z-]+)", section, re.M)) == options
 
 
 def test_pages_name_files_that_exist() -> None:

@@ -78,6 +78,31 @@ def check(patient: Annotated[Path, typer.Argument(help="A patient folder.")]) ->
         raise typer.Exit(2)
 
 
+@app.command("import")
+def import_(
+    dicom: Annotated[Path, typer.Argument(help="A folder with a DICOM export; folders below it count.")],
+    out: Annotated[Path, typer.Option(help="Patient folder to write; its name is the pseudonym.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what each series would become, and write nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Make a patient folder from a DICOM export: sorted, with proposed roles, and without names."""
+    from ..imaging.dicom.intake import import_dicom, require_free
+    from ..imaging.dicom.plan import plan_import
+    from .importing import show
+    from .progress import bars
+
+    require_free(out)
+    with bars(quiet) as progress:
+        plan = plan_import(dicom, progress) if dry_run else import_dicom(dicom, out, progress)
+    show(plan, table=dry_run)
+    if plan.faults:
+        raise typer.Exit(2)
+    if not dry_run:
+        typer.echo(f"patient: {out / 'patient.yaml'} (vvuq-twin check {out})")
+
+
 @app.command()
 def verify(
     only: Annotated[str | None, typer.Option(help="Only the checks whose name contains this.")] = None,

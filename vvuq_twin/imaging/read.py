@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,13 @@ import numpy as np
 
 from ..domain.errors import BadInput
 from ..domain.grid import Grid
-
-_log = logging.getLogger(__name__)
+from .nifti import read_nifti
 
 ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr")
 
 
 def read_image(path: Path, where: str = "") -> tuple[np.ndarray, Grid]:
-    """Read an image: NIfTI, NRRD, MetaImage, Analyze, or a folder with one DICOM series.
+    """Read an image: NIfTI, NRRD, MetaImage, Analyze, or one DICOM series (a folder or a .dcm file).
 
     Parameters
     ----------
@@ -42,7 +39,7 @@ def read_image(path: Path, where: str = "") -> tuple[np.ndarray, Grid]:
     where = where or str(path)
     if not path.exists():
         raise BadInput(f"the image file '{path}' does not exist", where, "check the name and the folder")
-    if path.is_dir():
+    if path.is_dir() or path.name.lower().endswith(".dcm"):
         return _dicom(path, where)
     if not path.name.lower().endswith(ENDINGS):
         raise BadInput(
@@ -52,7 +49,8 @@ def read_image(path: Path, where: str = "") -> tuple[np.ndarray, Grid]:
     if path.stat().st_size == 0:
         raise BadInput(f"the image file '{path.name}' is empty", where, "copy or export it again")
     if path.name.lower().endswith((".nii", ".nii.gz", ".img", ".hdr")):
-        return _nifti(path, where)
+        array, grid = read_nifti(path, where, _unreadable(path, where))
+        return _plain(array), grid
     import SimpleITK as sitk
 
     try:
@@ -110,99 +108,28 @@ def _grid(shape: Any, spacing: Any, origin: Any, direction: np.ndarray) -> Grid:
     return Grid((i, j, k), (x, y, z), (u, v, w), tuple(float(c) for c in direction.ravel()))
 
 
-def _nifti(path: Path, where: str) -> tuple[np.ndarray, Grid]:
-    """NIfTI and Analyze: geometry as ITK has it, values from nibabel.
+def _dicom(path: Path, where: str) -> tuple[np.ndarray, Grid]:
+    """One DICOM series, classic or enhanced, in a folder or a file; values as the files show them."""
+    from .dicom.folder import read_files
+    from .dicom.pixels import values
+    from .dicom.volumes import stacks
 
-    ITK turns NaN and infinite voxels of these formats into zeros and fills a file that was cut short
-    with zeros, both without a word.
-    """
-    import nibabel as nib
-
-    try:
-        image: Any = nib.load(path)
-        _complete(image)
-        slope, intercept = image.dataobj.slope, image.dataobj.inter
-        plain = slope == 1.0 and intercept == 0.0
-        array = image.dataobj.get_unscaled() if plain else image.get_fdata(dtype=np.float64)
-    except Exception as error:  # nibabel, gzip and zlib raise many kinds for a damaged file
-        raise _unreadable(path, where) from error
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim not in (3, 4) or array.dtype.kind not in "fiu":
+    found = read_files([path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()))
+    if found.damaged:
+        raise found.damaged[0]
+    if len(found.series) != 1:
         raise BadInput(
-            f"the image '{path.name}' is no volume of real numbers", where, "give one volume or a series"
-        )
-    if array.ndim == 4:
-        array = np.moveaxis(array, 3, 0)
-    return _plain(array), _itk_geometry(path) or _nearest_geometry(image, array.shape[-3:], path, where)
-
-
-def _complete(image: Any) -> None:
-    """Raise if the file holds fewer bytes than its header promises."""
-    data = Path(image.file_map["image"].filename)
-    needed = image.dataobj.offset + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-    held = data.stat().st_size
-    if data.name.lower().endswith(".gz"):
-        held = 0
-        with gzip.open(data) as source:
-            while piece := source.read(1 << 22):
-                held += len(piece)
-    if held < needed:
-        raise EOFError(f"{held} of {needed} bytes")
-
-
-def _itk_geometry(path: Path) -> Grid | None:
-    """The grid by ITK's reading of the header; None where ITK refuses it or drops a single slice."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return None
-    return _sitk_grid(reader) if reader.GetDimension() in (3, 4) else None
-
-
-def _nearest_geometry(image: Any, shape: Any, path: Path, where: str) -> Grid:
-    """The nearest grid with axes at right angles, for a NIfTI affine that ITK refuses."""
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(image.affine, dtype=float)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise BadInput(
-            f"the geometry of '{path.name}' is missing or singular", where, "set its sform or qform"
-        )
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    u, _, vt = np.linalg.svd(affine[:3, :3] / spacing)
-    direction = u @ vt
-    shear = float(np.abs(direction - affine[:3, :3] / spacing).max())
-    if shear > 1e-6:
-        _log.warning(
-            "%s: the axes of '%s' are not at right angles (off by %.1e); the nearest that are serve instead",
-            where,
-            path.name,
-            shear,
-        )
-    return _grid(shape, spacing, affine[:3, 3], direction)
-
-
-def _dicom(folder: Path, where: str) -> tuple[np.ndarray, Grid]:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise BadInput(
-            f"the folder '{folder.name}' holds {len(series)} DICOM series",
-            where,
+            f"the folder '{path.name}' holds {len(found.series)} DICOM series", where,
             "give a folder with exactly one",
+        )  # fmt: skip
+    one = stacks(found.series[0])
+    if len(one) != 1:
+        raise BadInput(
+            f"the series in '{path.name}' mixes {len(one)} kinds of images",
+            where,
+            "import it with vvuq-twin import",
         )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    try:
-        return _from_sitk(reader.Execute(), folder, where)
-    except RuntimeError as error:
-        raise _unreadable(folder, where) from error
+    return values(one[0]), one[0].grid
 
 
 def read_mask(path: Path, where: str = "") -> tuple[np.ndarray, Grid]:

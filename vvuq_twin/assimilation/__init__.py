@@ -1,14 +1,23 @@
-"""Ensemble filters and smoothers in member space: ETKF, ES-MDA, local analyses, inflation, diagnostics."""
+"""Ensemble filters and smoothers in member space, local analyses, inflation, diagnostics."""
 
-from .esmda import ESMDA, RootESMDA, coefficients
-from .etkf import ETKF
-from .letkf import LETKF
+from .correlation import SamplingError
+from .esmda import ESMDA, EnKF, RootESMDA, coefficients
+from .etkf import ESTKF, ETKF, DEnKF, EnKFN
+from .ies import IES
+from .inflation import Adaptive, Inflation
+from .letkf import LETKF, LocalUpdate
 from .protocol import Carry, Key, Scheme, start
-from .tapers import Tiles, gaspari_cohn
-from .update import GlobalUpdate, Inflation, LocalUpdate, Update
+from .serial import Around, RankHistogram, SerialRoot
+from .small import FilterpyEnKF, FilterpyKalman, FilterpyUnscented
+from .smoother import Past
+from .tapers import Taper, Tiles, boxcar, gaspari_cohn, spherical, wendland
+from .update import GlobalUpdate, Update
 from .voxelwise import VoxelETKF, VoxelUpdate
 
 __all__ = [
-    "ESMDA", "ETKF", "LETKF", "Carry", "GlobalUpdate", "Inflation", "Key", "LocalUpdate", "RootESMDA",
-    "Scheme", "Tiles", "Update", "VoxelETKF", "VoxelUpdate", "coefficients", "gaspari_cohn", "start",
+    "ESMDA", "ESTKF", "ETKF", "IES", "LETKF", "Adaptive", "Around", "Carry", "DEnKF", "EnKF", "EnKFN",
+    "FilterpyEnKF", "FilterpyKalman", "FilterpyUnscented", "GlobalUpdate", "Inflation", "Key",
+    "LocalUpdate", "Past", "RankHistogram", "RootESMDA", "SamplingError", "Scheme", "SerialRoot",
+    "Taper", "Tiles", "Update", "VoxelETKF", "VoxelUpdate", "boxcar", "coefficients", "gaspari_cohn",
+    "spherical", "start", "wendland",
 ]  # fmt: skip

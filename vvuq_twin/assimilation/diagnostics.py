@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..domain.observations import ObservationError
-from ..scores import pit
+from ..scores import crps_ensemble, pit
 from .protocol import Key, Problem
-from .roots import Spectrum
+from .roots import Signal
 
 RANK_BINS = 10
 RANK_OBSERVATIONS = 1000
-
-
-def chi_square(spectrum: Spectrum, d: np.ndarray, alpha: float = 1.0) -> float:
-    """``v^T (HPH^T + R)^-1 v`` of the innovation v; m in the mean where spread and error are right.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-        Of the whitened anomalies over sqrt(alpha).
-    d : ndarray, shape (m,)
-        Whitened innovation.
-    alpha : float
-        By which the error covariance was multiplied in ``spectrum``; taken out again.
-
-    Notes
-    -----
-    ``|d|^2 - d^T S^T (I + S S^T)^-1 S d`` (Woodbury), S for alpha = 1.
-    """
-    values, vectors = spectrum.eigen
-    if spectrum.thin:
-        return float(np.sum((vectors.T @ d) ** 2 / (1.0 + alpha * values)))
-    along = vectors.T @ (spectrum.S @ d)
-    return float(d @ d - alpha * np.sum(along**2 / (1.0 + alpha * values)))
 
 
 def effective_size(values: np.ndarray) -> float:
@@ -79,19 +55,13 @@ def spread_and_error(
     }
 
 
-def rank_histogram(
-    predictions: np.ndarray, innovation: np.ndarray, error: ObservationError, rng: np.random.Generator
-) -> list[int]:
-    """Ranks of the observations among the members' predictions with error added, in ten bins.
+def ranks(problem: Problem, key: Key) -> dict[str, Any]:
+    """Ranks of the observations among the predictions with error added, in ten bins, and the CRPS of these.
 
-    Parameters
-    ----------
-    predictions : ndarray, shape (N, m)
-        Anomalies.
-    innovation : ndarray, shape (m,)
-        Observation minus mean prediction.
-    error : ObservationError
-    rng : numpy.random.Generator
+    Returns
+    -------
+    dict
+        ``rank_histogram`` (counts), ``crps`` (mean, in the observation's unit; fair to small ensembles).
 
     Notes
     -----
@@ -99,36 +69,87 @@ def rank_histogram(
     where it is too sharp (Hamill 2001). Errors that are correlated over a scan make one scan's histogram
     lean without fault: judge the sum over scans and patients.
     """
-    m = len(innovation)
+    m, carry = len(problem.innovation), problem.carry
+    rng = key.generator("ranks", carry.cycle, carry.step)
     some = np.unique(np.linspace(0, m - 1, min(m, RANK_OBSERVATIONS)).astype(int))
-    noise = rng.standard_normal((len(predictions), len(some))) * np.sqrt(error.variance()[some])
-    u = pit(innovation[some], predictions[:, some] + noise, rng.uniform(size=len(some)))
+    predictions = problem.anomalies[:, some] * np.sqrt(len(problem.rows) - 1)
+    sd = np.sqrt(problem.observations.error.variance()[some])
+    predictions += rng.standard_normal((len(predictions), len(some))) * sd
+    innovation = problem.innovation[some]
+    u = pit(innovation, predictions, rng.uniform(size=len(some)))
     counts, _ = np.histogram(u, bins=RANK_BINS, range=(0.0, 1.0))
-    return [int(c) for c in counts]
+    return {
+        "rank_histogram": [int(c) for c in counts],
+        "crps": float(np.mean(crps_ensemble(innovation, predictions, fair=True))),
+    }
 
 
-def found(
-    problem: Problem, spectrum: Spectrum, d: np.ndarray, key: Key, alpha: float = 1.0
-) -> Mapping[str, Any]:
+def found(problem: Problem, signal: Signal, key: Key) -> dict[str, Any]:
     """The diagnostics of a global analysis before its update.
 
     Returns
     -------
     dict
-        The entries of :func:`spread_and_error`, ``chi_square`` and ``chi_square_over_m`` (1 expected),
-        ``degrees_of_freedom_for_signal`` (trace of the influence matrix), ``effective_size`` of the
-        ensemble as the observations see it, ``rank_histogram``.
+        The entries of :func:`spread_and_error`, :func:`of_signal`, :func:`desroziers` and :func:`ranks`.
     """
     error, k = problem.observations.error, len(problem.rows)
     variance = (problem.anomalies**2).sum(axis=0)
-    chi2 = chi_square(spectrum, d, alpha)
-    values = alpha * spectrum.values
-    rng = key.generator("ranks", problem.carry.cycle, problem.carry.step)
     return {
         **spread_and_error(variance, problem.innovation, error, k),
+        **of_signal(signal),
+        **desroziers(problem.innovation, problem.anomalies, signal.weights(), variance, error),
+        **ranks(problem, key),
+    }
+
+
+def of_signal(signal: Signal) -> dict[str, Any]:
+    """What follows from the spectrum alone.
+
+    Returns
+    -------
+    dict
+        ``chi_square`` and ``chi_square_over_m`` (1 expected), ``degrees_of_freedom_for_signal`` (trace of
+        the influence matrix), ``effective_size`` of the ensemble as the observations see it.
+    """
+    chi2, values = signal.chi_square(), signal.values
+    return {
         "chi_square": chi2,
-        "chi_square_over_m": chi2 / len(d),
+        "chi_square_over_m": chi2 / signal.count,
         "degrees_of_freedom_for_signal": float(np.sum(values / (1.0 + values))),
         "effective_size": effective_size(values),
-        "rank_histogram": rank_histogram(problem.predictions, problem.innovation, error, rng),
+    }
+
+
+def desroziers(
+    innovation: np.ndarray,
+    anomalies: np.ndarray,
+    weights: np.ndarray,
+    variance: np.ndarray,
+    error: ObservationError,
+) -> dict[str, Any]:
+    """Consistency ratios of innovation and analysis residual, both 1 where spread and error are right.
+
+    Parameters
+    ----------
+    innovation : ndarray, shape (m,)
+    anomalies : ndarray, shape (K, m)
+        Predicted, over sqrt(K - 1).
+    weights : ndarray, shape (K,)
+        See ``Signal.weights``.
+    variance : ndarray, shape (m,)
+        Of the predictions.
+    error : ObservationError
+
+    Returns
+    -------
+    dict
+        ``desroziers_error``, mean of ``(y - Hx_a)(y - Hx_b)`` over the mean error variance, and
+        ``desroziers_spread``, mean of ``(Hx_a - Hx_b)(y - Hx_b)`` over the mean predicted variance
+        (Desroziers et al. 2005, Q. J. R. Meteorol. Soc. 131:3385).
+    """
+    moved = weights @ anomalies
+    spread = float(np.sum(variance))
+    return {
+        "desroziers_error": float(np.sum((innovation - moved) * innovation) / np.sum(error.variance())),
+        "desroziers_spread": float(np.sum(moved * innovation)) / spread if spread > 0 else None,
     }

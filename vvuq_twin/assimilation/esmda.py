@@ -1,19 +1,21 @@
-"""Ensemble smoother with multiple data assimilation (Emerick & Reynolds 2013)."""
+"""The stochastic filter, and smoothers that use the same observations several times with a larger error."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..domain.errors import BadInput
 from ..domain.observations import Observations
+from .correlation import GainUpdate, SamplingError
 from .diagnostics import found
-from .etkf import square_root
+from .onestep import OneStep
 from .protocol import Carry, Key, Problem, finish, prepare, unchanged
-from .roots import Spectrum
-from .update import GlobalUpdate, Inflation
-from .whitening import whiten
+from .roots import Signal, with_mean
+from .update import GlobalUpdate
+from .whitening import unwhiten, whiten
 
 
 def coefficients(steps: int, ratio: float = 1.0) -> np.ndarray:
@@ -48,29 +50,84 @@ def coefficients(steps: int, ratio: float = 1.0) -> np.ndarray:
     return np.asarray(shape * np.sum(1.0 / shape))
 
 
+def perturbed(p: Problem, alpha: float, key: Key) -> np.ndarray:
+    """Each member's innovation with the error's draw added, ``y + sqrt(alpha) eps - HE``, shape (K, m).
+
+    Notes
+    -----
+    The draws have R's own correlation (``ObservationError.perturbations``); their mean over members is
+    taken out, so that the mean is updated without sampling error in the linear case.
+    """
+    error, k = p.observations.error, len(p.rows)
+    size = len(error.voxel) + error.factor.shape[1]
+    eps = error.perturbations(key.normals("perturbations", p.numbers, size, p.carry.cycle, p.carry.step))
+    eps = (eps - eps.mean(axis=0)) * np.sqrt(alpha * k / (k - 1.0))
+    return np.asarray(eps + p.innovation - p.predictions)
+
+
+def stochastic(p: Problem, signal: Signal, alpha: float, key: Key) -> dict[str, Any]:
+    """``X = I + B S^T (I + S S^T)^-1 / sqrt(K - 1)``, B the perturbed innovations in units of the error."""
+    k, error = len(p.rows), p.observations.error
+    b = whiten(error, perturbed(p, alpha, key)) / np.sqrt(alpha)
+    if signal.thin:
+        return {"left": b, "right": signal.gain() / np.sqrt(k - 1.0)}
+    along = (b @ signal.anomalies.T) @ signal.vectors / (1.0 + signal.values)
+    return {"dense": np.eye(k) + along @ signal.vectors.T / np.sqrt(k - 1.0)}
+
+
+@dataclass(frozen=True)
+class EnKF(OneStep):
+    """Stochastic ensemble Kalman filter: each member meets its own draw of the observations.
+
+    Parameters
+    ----------
+    inflation, adaptive
+        See :class:`~vvuq_twin.assimilation.onestep.OneStep`.
+
+    Notes
+    -----
+    Burgers, van Leeuwen & Evensen (1998), Mon. Wea. Rev. 126:1719; the perturbations as in
+    :func:`perturbed`.
+    """
+
+    def transform(self, signal: Signal, problem: Problem, key: Key) -> tuple[dict[str, Any], dict[str, Any]]:
+        """See :class:`~vvuq_twin.assimilation.onestep.OneStep`."""
+        # the members' own departures grow with an inflated prior as the gain does
+        inflated = replace(problem, anomalies=problem.anomalies * signal.scale)
+        return stochastic(inflated, signal, 1.0, key), {}
+
+
 @dataclass(frozen=True)
 class ESMDA:
-    """ES-MDA in member space, with perturbed observations.
+    """Ensemble smoother with multiple data assimilation (Emerick & Reynolds 2013), perturbed observations.
 
     Parameters
     ----------
     steps : int
-        How often the same observations are used, each time with the error covariance times alpha.
+        How often the same observations are used, each time with the error covariance times alpha; the most
+        there may be if the coefficients are adaptive.
     ratio : float
         See :func:`coefficients`.
+    adaptive : bool
+        Choose each alpha by the misfit as it is: ``1/alpha = max(m / (2 <phi>), sqrt(m / (2 var phi)))`` with
+        phi half the members' squared misfit in units of the error, until the sum is one (Iglesias & Yang
+        2021, Inverse Problems 37:025008). The last step allowed takes what is left.
+    localisation : SamplingError, optional
+        Correct each correlation of a state column with an observation for its sampling error, for
+        parameters that have no place.
 
     Notes
     -----
     A step is ``E <- E + B S^T (I + S S^T)^-1 A / sqrt(N - 1)`` with ``S = Y W^T / sqrt(alpha (N - 1))``
     and ``B = (y + sqrt(alpha) eps - HE) W^T / sqrt(alpha)``, ``W^T W = R^-1``: the usual gain written
-    for members. The perturbations have R's own correlation (``ObservationError.perturbations``); their
-    mean over members is taken out, so that the mean is updated without sampling error in the linear
-    case. ``carry.total`` holds all steps as one transform of the prior ensemble, for blocks that were
-    not carried along.
+    for members. ``carry.total`` holds all steps as one transform of the prior ensemble, for blocks that
+    were not carried along (not with ``localisation``, which has no such transform).
     """
 
     steps: int = 4
     ratio: float = 1.0
+    adaptive: bool = False
+    localisation: SamplingError | None = None
 
     def __post_init__(self) -> None:
         coefficients(self.steps, self.ratio)
@@ -82,29 +139,24 @@ class ESMDA:
         observations: Observations,
         key: Key,
         status: np.ndarray | None = None,
-    ) -> tuple[GlobalUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called ``steps`` times."""
+    ) -> tuple[GlobalUpdate | GainUpdate, Carry]:
+        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called until ``carry.step`` is 0."""
         p = prepare(carry, HE, observations, status)
+        size = len(carry.members)
         if len(p.kept) == 0:
-            return unchanged(p, len(carry.members), self.steps)
-        alpha = float(coefficients(self.steps, self.ratio)[carry.step])
-        error, k = p.observations.error, len(p.rows)
-        y = whiten(error, p.anomalies)
-        d = whiten(error, p.innovation)
-        size = len(error.voxel) + error.factor.shape[1]
-        eps = error.perturbations(key.normals("perturbations", p.numbers, size, carry.cycle, carry.step))
-        eps = (eps - eps.mean(axis=0)) * np.sqrt(k / (k - 1.0))
-        spectrum = Spectrum(y / np.sqrt(alpha))
-        b = (d - y * np.sqrt(k - 1)) / np.sqrt(alpha) + whiten(error, eps)
-        if spectrum.thin:
-            update = GlobalUpdate(
-                p.rows, len(carry.members), left=b, right=spectrum.thin_gain() / np.sqrt(k - 1)
-            )
-        else:
-            update = GlobalUpdate(
-                p.rows, len(carry.members), dense=np.eye(k) + spectrum.gain_rows(b) / np.sqrt(k - 1)
-            )
-        return update, _next(p, update, self.steps, alpha, spectrum, d, key)
+            return unchanged(p, size, self.steps)
+        signal = p.signal()
+        alpha = _alpha(self, p, signal)
+        if self.localisation is not None:
+            b = whiten(p.observations.error, perturbed(p, alpha, key)) / np.sqrt(alpha)
+            part = signal.scaled(1.0, np.sqrt(alpha))
+            b = b - (b @ part.anomalies.T) @ part.gain().T
+            solved = unwhiten(p.observations.error, b) / np.sqrt(alpha)
+            local = GainUpdate(p.rows, size, p.anomalies, solved, self.localisation)
+            return local, _next(self, p, None, alpha, found(p, signal, key))
+        change = stochastic(p, signal.scaled(1.0, np.sqrt(alpha)), alpha, key)
+        update = GlobalUpdate(p.rows, size, **change)
+        return update, _next(self, p, update, alpha, found(p, signal, key))
 
 
 @dataclass(frozen=True)
@@ -113,9 +165,8 @@ class RootESMDA:
 
     Parameters
     ----------
-    steps : int
-    ratio : float
-        See :func:`coefficients`.
+    steps, ratio, adaptive
+        See :class:`ESMDA`.
 
     Notes
     -----
@@ -125,6 +176,7 @@ class RootESMDA:
 
     steps: int = 4
     ratio: float = 1.0
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         coefficients(self.steps, self.ratio)
@@ -137,26 +189,41 @@ class RootESMDA:
         key: Key,
         status: np.ndarray | None = None,
     ) -> tuple[GlobalUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called ``steps`` times."""
+        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called until ``carry.step`` is 0."""
         p = prepare(carry, HE, observations, status)
         if len(p.kept) == 0:
             return unchanged(p, len(carry.members), self.steps)
-        alpha = float(coefficients(self.steps, self.ratio)[carry.step])
-        spectrum = Spectrum(whiten(p.observations.error, p.anomalies) / np.sqrt(alpha))
-        d = whiten(p.observations.error, p.innovation)
-        update = square_root(spectrum, d / np.sqrt(alpha), p.rows, len(carry.members), Inflation())
-        return update, _next(p, update, self.steps, alpha, spectrum, d, key)
+        signal = p.signal()
+        alpha = _alpha(self, p, signal)
+        part = signal.scaled(1.0, np.sqrt(alpha))
+        change = with_mean(part.members, part.weights(), part.root())
+        update = GlobalUpdate(p.rows, len(carry.members), **change)
+        return update, _next(self, p, update, alpha, found(p, signal, key))
+
+
+def _alpha(scheme: ESMDA | RootESMDA, p: Problem, signal: Signal) -> float:
+    """The factor of this step's observation error."""
+    if not scheme.adaptive:
+        return float(coefficients(scheme.steps, scheme.ratio)[p.carry.step])
+    left = 1.0 - p.carry.spent
+    if p.carry.step + 1 == scheme.steps:
+        return 1.0 / left
+    half, m = 0.5 * signal.misfits(), signal.count
+    share = max(m / (2.0 * float(np.mean(half))), float(np.sqrt(m / (2.0 * np.var(half, ddof=1)))))
+    return 1.0 / min(share, left)
 
 
 def _next(
-    p: Problem, update: GlobalUpdate, steps: int, alpha: float, spectrum: Spectrum, d: np.ndarray, key: Key
+    scheme: ESMDA | RootESMDA, p: Problem, update: GlobalUpdate | None, alpha: float, line: dict[str, Any]
 ) -> Carry:
     """The carry after a step: the joined transform, and after the last step the observation's ids."""
-    before = p.carry.total if p.carry.step > 0 else None
-    total = update if before is None else before.then(update)
-    line = {"alpha": alpha, **found(p, spectrum, d, key, alpha)}
-    if p.carry.step + 1 == steps:
+    total = update
+    if p.carry.step > 0:
+        total = None if update is None or p.carry.total is None else p.carry.total.then(update)
+    line, spent = {"alpha": alpha, **line}, p.carry.spent + 1.0 / alpha
+    if spent > 1.0 - 1e-9:
         return finish(p, line, total)
     return replace(
-        p.carry, step=p.carry.step + 1, total=total, history=p.carry.history + ({**p.note, **line},)
-    )
+        p.carry, step=p.carry.step + 1, spent=spent, total=total,
+        history=p.carry.history + ({**p.note, **line},),
+    )  # fmt: skip

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from ..domain.errors import BadInput
 from ..domain.observations import Observations
 from .diagnostics import found
-from .etkf import square_root
+from .etkf import turn_of
+from .inflation import Adaptive, Inflation
 from .protocol import Carry, Key, Problem, finish, prepare, unchanged
-from .roots import Spectrum, mean_preserving_rotation
-from .tapers import HALF_SUPPORT, Tiles, gaspari_cohn
-from .update import GlobalUpdate, Inflation, LocalUpdate
-from .whitening import root_coefficient, whiten, whiten_parts
+from .roots import rotated, with_mean
+from .tapers import Taper, Tiles, gaspari_cohn
+from .update import GlobalUpdate, tiles_of
+from .whitening import root_coefficient, whiten_parts
 
 # Working memory of a batch of local analyses.
 BATCH_BYTES = 1 << 26
+# The number of observations in reach is filled up to a multiple of this, so that tiles of about equal size
+# are solved together and a tile meets the same arithmetic whichever others are beside it.
+QUANTUM = 8
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,16 @@ class LETKF:
     tiles : Tiles
         Which column of the state belongs where; columns with tile -1 are analysed globally.
     radius : float
-        Length scale of the taper in mm, see :func:`~vvuq_twin.assimilation.tapers.gaspari_cohn`.
+        Length scale of the taper in mm, see :mod:`~vvuq_twin.assimilation.tapers`.
     inflation : Inflation
     rotate : bool
         One keyed mean-preserving rotation, the same for all tiles.
     period : tuple of float, optional
         Length of each axis where the domain closes on itself.
+    taper : Taper
+    adaptive : Adaptive, optional
+        Inflation of the prior, one estimate for each tile from the observations in its reach; shared
+        columns get the mean over tiles.
 
     Notes
     -----
@@ -48,7 +57,9 @@ class LETKF:
 
     Columns without a place get the global ETKF transform of all observations with the whole of R.
 
-    Cost: for a tile with m observations in reach min(N, m)^2 max(N, m); memory 8 T N^2 bytes for T tiles.
+    Cost: for a tile with m observations in reach min(N, m)^2 max(N, m). The transforms of a block's tiles are
+    made when the update is applied to it, in batches of fixed memory: no more than the predictions and the
+    observations travels, and a tile that is applied in two pieces is solved twice.
     """
 
     tiles: Tiles
@@ -56,6 +67,8 @@ class LETKF:
     inflation: Inflation = field(default_factory=Inflation)
     rotate: bool = False
     period: tuple[float, ...] | None = None
+    taper: Taper = gaspari_cohn
+    adaptive: Adaptive | None = None
 
     @property
     def steps(self) -> int:
@@ -70,8 +83,8 @@ class LETKF:
         status: np.ndarray | None = None,
     ) -> tuple[LocalUpdate | GlobalUpdate, Carry]:
         """See :class:`~vvuq_twin.assimilation.protocol.Scheme`."""
-        p = prepare(carry, HE, observations, status)
-        size, k = len(carry.members), len(p.rows)
+        p = prepare(carry, HE, observations, status, joint=False)
+        size = len(carry.members)
         if len(p.kept) == 0:
             return unchanged(p, size)
         if p.observations.coords.shape[1] != self.tiles.centres.shape[1]:
@@ -81,78 +94,197 @@ class LETKF:
                 "localisation",
                 "give the observations their positions in mm",
             )
-        error = p.observations.error
-        spectrum, d = Spectrum(whiten(error, p.anomalies)), whiten(error, p.innovation)
-        shared = square_root(spectrum, d, p.rows, size, self.inflation)
-        transforms = self._local(p)
+        signal, tiles = p.signal(), len(self.tiles.centres)
+        note = {**found(p, signal, key), "tiles": tiles}
+        local = _local(self, p)
+        prior = 1.0
+        if self.adaptive is not None:
+            before = np.ones(tiles) if carry.inflation is None else carry.inflation
+            after = self.adaptive.estimate(before, *local.sums(np.arange(tiles)))
+            p = replace(p, carry=replace(p.carry, inflation=after))
+            prior = float(np.sqrt(after.mean()))
+            local = replace(local, prior=np.sqrt(after))
+            note |= {"adaptive_inflation": float(after.mean()), "adaptive_inflation_sd": float(after.std())}
+        part = signal.scaled(prior)
+        change = with_mean(part.members, part.weights(), part.root())
+        shared = GlobalUpdate(p.rows, size, inflation=self.inflation, prior=prior, **change)
         if self.rotate:
-            turn = mean_preserving_rotation(
-                key.generator("rotation", carry.cycle).standard_normal((k - 1, k - 1))
-            )
-            x = shared.matrix()
-            mean = x.mean(axis=0)
-            shared = GlobalUpdate(p.rows, size, dense=mean + turn @ (x - mean), inflation=self.inflation)
-            means = transforms.mean(axis=1, keepdims=True)
-            transforms = means + turn @ (transforms - means)
-        note = {**found(p, spectrum, d, key), "tiles": len(transforms)}
-        return LocalUpdate(shared, self.tiles.tile_of, transforms), finish(p, note)
+            turn = turn_of(key, p)
+            dense = rotated(replace(shared, prior=1.0).matrix(), turn)
+            shared = replace(shared, dense=dense, left=None, right=None)
+            local = replace(local, turn=turn)
+        return LocalUpdate(shared, self.tiles.tile_of, local), finish(p, note)
 
-    def _local(self, p: Problem) -> np.ndarray:
-        """The transforms of all tiles, shape (T, K, K)."""
-        error, k = p.observations.error, len(p.rows)
-        # the last row stands for "no observation" and fills the tiles up to equal length
-        y = np.concatenate([(p.anomalies / error.voxel).T, np.zeros((1, k))])
-        d = np.append(p.innovation / error.voxel, 0.0)
-        g = error.factor / error.voxel[:, None]
-        g = np.concatenate([g, np.zeros((1, g.shape[1]))])
-        out = np.empty((len(self.tiles.centres), k, k))
-        for chosen, index, taper in self._neighbours(p.observations.coords, k):
-            root = np.sqrt(taper)[..., None]
-            parts = np.concatenate([y[index], d[index][..., None]], axis=2) * root
-            white = whiten_parts(np.swapaxes(parts, 1, 2), g[index] * root)
-            out[chosen] = transforms(white[:, :-1], white[:, -1])
-        return out
 
-    def _neighbours(
-        self, coords: np.ndarray, members: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Batches of tiles: their numbers (B,), observations in reach (B, m) and tapers (B, m)."""
+@dataclass(frozen=True)
+class Local:
+    """The local problems of all tiles, not yet solved.
+
+    Parameters
+    ----------
+    y : ndarray, shape (m + 1, K)
+        Predicted anomalies over sqrt(K - 1) and over the independent error's deviation; the last row is
+        zero and stands for no observation.
+    d : ndarray, shape (m + 1,)
+        Innovation, likewise.
+    g : ndarray, shape (m + 1, k)
+        Low-rank columns of the error, likewise.
+    coords : ndarray, shape (m, 3)
+    centres : ndarray, shape (T, 3)
+    radius : float
+    taper : Taper
+    period : ndarray, optional
+    prior : ndarray, shape (T,), optional
+        Factors on the prior's anomalies.
+    turn : ndarray, shape (K, K), optional
+        Rotation that follows each transform.
+    """
+
+    y: np.ndarray
+    d: np.ndarray
+    g: np.ndarray
+    coords: np.ndarray
+    centres: np.ndarray
+    radius: float
+    taper: Taper
+    period: np.ndarray | None = None
+    prior: np.ndarray | None = None
+    turn: np.ndarray | None = None
+
+    @cached_property
+    def tree(self) -> object:
         from scipy.spatial import cKDTree
 
-        period = None if self.period is None else np.asarray(self.period, dtype=float)
-        centres = self.tiles.centres
-        if period is not None:
-            coords, centres = np.mod(coords, period), np.mod(centres, period)
-        near = cKDTree(coords, boxsize=period).query_ball_point(
-            centres, 2 * HALF_SUPPORT * self.radius, return_sorted=True
-        )
-        count = np.array([len(x) for x in near])
-        order = np.argsort(count, kind="stable")
-        start = 0
-        while start < len(order):
-            stop = start + 1
-            # tiles in order of their number of observations, as many as fit the working memory
-            while (
-                stop < len(order) and self._bytes(stop + 1 - start, count[order[stop]], members) < BATCH_BYTES
-            ):
-                stop += 1
-            chosen, width = order[start:stop], max(int(count[order[stop - 1]]), 1)
-            index = np.full((len(chosen), width), len(coords))
-            for row, tile in enumerate(chosen):
-                index[row, : count[tile]] = near[tile]
-            step = (
-                np.concatenate([coords, np.full((1, coords.shape[1]), np.inf)])[index] - centres[chosen, None]
-            )
-            if period is not None:
-                step = np.abs(step)
-                step = np.minimum(step, np.abs(period - step))
-            taper = gaspari_cohn(np.sqrt((step**2).sum(axis=-1)), self.radius)
-            yield chosen, index, taper
-            start = stop
+        return cKDTree(self.coords, boxsize=self.period)
 
-    @staticmethod
-    def _bytes(tiles: int, observations: int, members: int) -> int:
-        return 8 * tiles * members * (4 * int(observations) + 3 * members)
+    def near(self, tiles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Batches of tiles: their places in ``tiles`` (B,), observations in reach (B, m), tapers (B, m)."""
+        m, k = self.d.shape[0] - 1, self.y.shape[1]
+        reach = self.taper.reach * self.radius
+        near = self.tree.query_ball_point(self.centres[tiles], reach, return_sorted=True)  # type: ignore[attr-defined]
+        count = np.array([len(x) for x in near], dtype=int)
+        width = -(-count // QUANTUM) * QUANTUM
+        padded = np.concatenate([self.coords, np.full((1, self.coords.shape[1]), np.inf)])
+        for size in np.unique(width[count > 0]):
+            same = np.flatnonzero((width == size) & (count > 0))
+            step = max(1, BATCH_BYTES // (8 * k * (4 * int(size) + 3 * k)))
+            for start in range(0, len(same), step):
+                chosen = same[start : start + step]
+                index = np.full((len(chosen), size), m)
+                for row, i in enumerate(chosen):
+                    index[row, : count[i]] = near[i]
+                away = padded[index] - self.centres[tiles[chosen], None]
+                if self.period is not None:
+                    away = np.abs(away)
+                    away = np.minimum(away, np.abs(self.period - away))
+                yield chosen, index, self.taper(np.sqrt((away**2).sum(axis=-1)), self.radius)
+
+    def sums(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tapered sums over the observations of each tile: squared innovation, variance, taper."""
+        out = np.zeros((3, len(tiles)))
+        terms = np.stack([self.d**2, (self.y**2).sum(axis=1), np.append(np.ones(len(self.d) - 1), 0.0)])
+        for chosen, index, taper in self.near(tiles):
+            out[:, chosen] = (terms[:, index] * taper).sum(axis=-1)
+        return out[0], out[1], out[2]
+
+    def transforms(self, tiles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of places in ``tiles`` (B,) with their transforms (B, K, K); tiles out of reach are left out."""
+        for chosen, index, taper in self.near(tiles):
+            root = np.sqrt(taper)[..., None]
+            parts = np.concatenate([self.y[index], self.d[index][..., None]], axis=2) * root
+            white = whiten_parts(np.swapaxes(parts, 1, 2), self.g[index] * root)
+            S, d = white[:, :-1], white[:, -1]
+            if self.prior is None:
+                out = transforms(S, d)
+            else:
+                by = self.prior[tiles[chosen], None, None]
+                out = by * transforms(by * S, d)
+            yield chosen, out if self.turn is None else rotated(out, self.turn)
+
+
+def _local(scheme: LETKF, p: Problem) -> Local:
+    error, period = p.observations.error, None
+    coords, centres = p.observations.coords, scheme.tiles.centres
+    if scheme.period is not None:
+        period = np.asarray(scheme.period, dtype=float)
+        coords, centres = np.mod(coords, period), np.mod(centres, period)
+    g = error.factor / error.voxel[:, None]
+    return Local(
+        np.concatenate([(p.anomalies / error.voxel).T, np.zeros((1, len(p.rows)))]),
+        np.append(p.innovation / error.voxel, 0.0), np.concatenate([g, np.zeros((1, g.shape[1]))]),
+        coords, centres, scheme.radius, scheme.taper, period,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """A transform per tile of the state, and one for what is shared.
+
+    Parameters
+    ----------
+    shared : GlobalUpdate
+        For columns whose tile is -1; its members, size and inflation hold for all.
+    tile_of : ndarray of int, shape (n,)
+        Tile of each column of the state, -1 for shared ones.
+    local : Local
+    """
+
+    shared: GlobalUpdate
+    tile_of: np.ndarray
+    local: Local
+
+    @property
+    def members(self) -> np.ndarray:
+        return self.shared.members
+
+    def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
+        """See :class:`~vvuq_twin.assimilation.update.Update`."""
+        block = np.asarray(block)
+        tiles = tiles_of(self.tile_of, block, columns)
+        # what no observation reaches stays as it is, but for the inflation
+        idle = replace(self.shared, left=None, right=None, dense=self.local.turn, prior=1.0)
+        out = idle.apply(block, inflate=False)
+        if self.local.prior is not None or (inflate and self.shared.inflation.active):
+            self._inflate_idle(out, tiles, inflate)
+        shared = np.flatnonzero(tiles < 0)
+        if len(shared):
+            out[:, shared] = self.shared.apply(block[:, shared], inflate=inflate)
+        unique, owner = np.unique(tiles, return_inverse=True)
+        first = int(unique[0] < 0) if len(unique) else 0
+        order = np.argsort(owner, kind="stable")
+        starts = np.searchsorted(owner[order], np.arange(len(unique) + 1))
+        for chosen, x in self.local.transforms(unique[first:]):
+            spans = [order[starts[i + first] : starts[i + first + 1]] for i in chosen]
+            self._apply(block, out, spans, x, inflate)
+        return out
+
+    def _inflate_idle(self, out: np.ndarray, tiles: np.ndarray, inflate: bool) -> None:
+        """Inflation where nothing is observed: the anomalies are the prior's, so relaxation does nothing."""
+        factor = self.shared.inflation.factor if inflate else 1.0
+        by = np.full(len(tiles), factor)
+        if self.local.prior is not None:
+            by *= np.where(tiles >= 0, self.local.prior[tiles], 1.0)
+        mean = out.mean(axis=0)
+        out[:] = mean + by * (out - mean)
+
+    def _apply(
+        self, block: np.ndarray, out: np.ndarray, spans: list[np.ndarray], x: np.ndarray, inflate: bool
+    ) -> None:
+        """Tiles of a batch, ``QUANTUM`` columns of each at once: a column meets the same arithmetic anywhere."""
+        inflation = self.shared.inflation
+        for at in range(0, max(len(s) for s in spans), QUANTUM):
+            some = [i for i, s in enumerate(spans) if len(s) > at]
+            parts = [spans[i][at : at + QUANTUM] for i in some]
+            tile = np.zeros((len(some), len(self.members), QUANTUM))
+            for row, part in zip(tile, parts):
+                row[:, : len(part)] = block[np.ix_(self.members, part)]
+            mean = tile.mean(axis=1, keepdims=True)
+            tile -= mean
+            new = (x if len(some) == len(x) else x[some]) @ tile + mean
+            for prior, posterior, part in zip(tile, new, parts):
+                if inflate and inflation.active:
+                    posterior = inflation.apply(prior, posterior)
+                out[:, part] = posterior[:, : len(part)]
 
 
 def transforms(S: np.ndarray, d: np.ndarray) -> np.ndarray:

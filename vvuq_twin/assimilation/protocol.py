@@ -11,7 +11,10 @@ import numpy as np
 from ..domain.errors import BadInput, RunFailed
 from ..domain.keys import Label, generator, member_normals
 from ..domain.observations import Observations
+from .censored import equivalent
+from .roots import Signal
 from .update import GlobalUpdate, Update
+from .whitening import whiten
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Carry:
         Iteration inside an analysis, for iterative schemes.
     total : GlobalUpdate, optional
         Iterative schemes: all steps of this analysis in one, from the prior ensemble.
+    inflation : ndarray, shape (1,) or (T,), optional
+        Adaptive inflation of the prior's covariance, one value or one for each tile.
+    spent : float
+        Adaptive iterative schemes: share of the observations' information used so far in this analysis.
     dropped : tuple of (int, str)
         Members lost so far, by number, with the reason.
     history : tuple of dict
@@ -60,6 +67,8 @@ class Carry:
     cycle: int = 0
     step: int = 0
     total: GlobalUpdate | None = None
+    inflation: np.ndarray | None = None
+    spent: float = 0.0
     dropped: tuple[tuple[int, str], ...] = ()
     history: tuple[dict[str, Any], ...] = ()
 
@@ -84,8 +93,8 @@ class Scheme(Protocol):
 
     Notes
     -----
-    ``steps`` is how often the model is run for one set of observations: call ``analyse`` that many
-    times, each with the predictions of the ensemble as the last update left it.
+    ``steps`` is how often the model is run for one set of observations, at most: call ``analyse`` until
+    ``carry.step`` is zero again, each time with the predictions of the ensemble as the last update left it.
     """
 
     @property
@@ -167,13 +176,25 @@ class Problem:
         """Anomalies in units of the observation, shape (K, m)."""
         return np.asarray(self.anomalies * np.sqrt(len(self.rows) - 1))
 
+    def signal(self) -> Signal:
+        """What the observations say, in units of their joint error."""
+        error = self.observations.error
+        return Signal.of(whiten(error, self.anomalies), whiten(error, self.innovation))
 
-def prepare(carry: Carry, HE: np.ndarray, observations: Observations, status: np.ndarray | None) -> Problem:
+
+def prepare(
+    carry: Carry,
+    HE: np.ndarray,
+    observations: Observations,
+    status: np.ndarray | None,
+    joint: bool = True,
+) -> Problem:
     """Check and clean the input of an analysis.
 
     Missing pixels and repeated scans leave the observations; members with a status that is not zero or
     a prediction that is not finite leave the ensemble. A scan seen before may come again at any time.
-    Nothing is dropped without a line in the note.
+    Censored values become the Gaussian observations that stand for them (see ``censored``), jointly or, for
+    local schemes, each by itself. Nothing is dropped without a line in the note.
     """
     HE = np.asarray(HE, dtype=float)
     size, m = len(carry.members), len(observations.y)
@@ -197,12 +218,19 @@ def prepare(carry: Carry, HE: np.ndarray, observations: Observations, status: np
         )
     if np.isinf(observations.y).any():
         raise BadInput("an observed value is infinite", "observations", "mark missing pixels with NaN")
+    if observations.interval is not None:
+        limits = np.asarray(observations.interval)
+        if limits.shape != (m, 2) or (limits[:, 0] >= limits[:, 1]).any():
+            raise BadInput(
+                "the bounds of censored values are not m pairs, the lower before the upper", "observations"
+            )
     if not np.isfinite(observations.time):
         raise BadInput("the time of the observations is not finite", "observations")
     if status is not None and np.shape(status) != (size,):
         raise BadInput(f"a status of shape {np.shape(status)} came for {size} members", "assimilation")
 
-    present = np.isfinite(observations.y)
+    hidden = observations.censored
+    present = np.isfinite(observations.y) | hidden
     repeated = _repeated(observations, carry.seen)
     kept = np.flatnonzero(present & ~repeated)
     if len(kept) and observations.time < carry.time:
@@ -211,8 +239,8 @@ def prepare(carry: Carry, HE: np.ndarray, observations: Observations, status: np
             "observations",
             "sort the scans by time, or start again from the earlier state",
         )
-    used = _subset(observations, kept)
-    HE = HE[:, kept]
+    used = observations if len(kept) == m else observations.take(kept)
+    HE = np.ascontiguousarray(HE if len(kept) == m else HE[:, kept])
 
     broken = np.zeros(size, dtype=bool) if status is None else np.asarray(status) != 0
     wild = ~np.isfinite(HE).all(axis=1)
@@ -225,8 +253,10 @@ def prepare(carry: Carry, HE: np.ndarray, observations: Observations, status: np
     if len(rows) < 2:
         raise RunFailed(f"{size - len(rows)} of {size} members failed, and no ensemble is left to analyse")
 
-    HE = HE[rows]
+    HE = HE if len(rows) == size else HE[rows]
     mean = HE.mean(axis=0)
+    anomalies = (HE - mean) / np.sqrt(len(rows) - 1)
+    used = equivalent(used, mean, anomalies, joint)
     note = {
         "cycle": carry.cycle,
         "step": carry.step,
@@ -235,10 +265,11 @@ def prepare(carry: Carry, HE: np.ndarray, observations: Observations, status: np
         "dropped_members": [number for number, _ in lost],
         "observations": len(kept),
         "missing": int((~present).sum()),
+        **({"censored": int(hidden[kept].sum())} if hidden.any() else {}),
         "repeated": int((present & repeated).sum()),
     }
     carry = replace(carry, members=carry.members[rows], dropped=carry.dropped + tuple(lost))
-    return Problem(rows, (HE - mean) / np.sqrt(len(rows) - 1), used.y - mean, used, kept, carry, note)
+    return Problem(rows, anomalies, used.y - mean, used, kept, carry, note)
 
 
 def _repeated(observations: Observations, seen: frozenset[str]) -> np.ndarray:
@@ -247,18 +278,6 @@ def _repeated(observations: Observations, seen: frozenset[str]) -> np.ndarray:
     if len(ids) == 1:
         return np.full(len(observations.y), ids[0] in seen)
     return np.array([i in seen for i in ids], dtype=bool)
-
-
-def _subset(observations: Observations, rows: np.ndarray) -> Observations:
-    """Some of the observations."""
-    if len(rows) == len(observations.y):
-        return observations
-    ids = observations.ids
-    if len(ids) == len(observations.y):
-        ids = [ids[int(i)] for i in rows]
-    return Observations(
-        observations.y[rows], observations.error.take(rows), observations.coords[rows], ids, observations.time
-    )
 
 
 def finish(problem: Problem, found: Mapping[str, Any], total: GlobalUpdate | None = None) -> Carry:
@@ -270,6 +289,7 @@ def finish(problem: Problem, found: Mapping[str, Any], total: GlobalUpdate | Non
         time=max(carry.time, float(obs.time)),
         cycle=carry.cycle + 1,
         step=0,
+        spent=0.0,
         total=total,
         history=carry.history + ({**problem.note, **found},),
     )

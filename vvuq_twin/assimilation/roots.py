@@ -1,14 +1,15 @@
 """The algebra of an analysis in member space.
 
 With S the (N, m) predicted anomalies over sqrt(N - 1) in units of their error (whitened), and d the
-whitened innovation, every transform is a function of ``S S^T`` or of ``S^T S``, whichever is smaller:
-the cost is min(N, m)^2 max(N, m) and nothing m x m is formed where m > N.
+whitened innovation, every deterministic transform is a function of ``S S^T`` and ``S d`` alone, or of
+``S^T S`` where there are few observations: the cost is min(N, m)^2 max(N, m), nothing m x m is formed where
+m > N, and observations that do not fit in memory may be summed block by block.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,58 +17,132 @@ from .whitening import root_coefficient
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    """Whitened anomalies S with the spectrum of their smaller Gram matrix.
+class Signal:
+    """What observations say to an ensemble: the spectrum of the smaller Gram matrix, and the innovation in it.
 
     Parameters
     ----------
-    S : ndarray, shape (N, m)
+    members : int
+        K.
+    count : int
+        Observations, m.
+    values, vectors : ndarray
+        Of ``S^T S`` (m, m) if thin, else of ``S S^T`` (K, K), with ``scale`` in neither.
+    along : ndarray
+        ``vectors^T d`` if thin, else ``vectors^T S d``.
+    square : float
+        ``d^T d``.
+    S, d : ndarray, shape (K, m) and (m,), optional
+        Absent where the observations were streamed.
+    scale : float
+        By which S is multiplied in whatever is asked of the signal.
+
+    Notes
+    -----
+    Thin means that a factor of m columns is cheaper to apply than a full K x K transform.
     """
 
-    S: np.ndarray
+    members: int
+    count: int
+    values: np.ndarray
+    vectors: np.ndarray
+    along: np.ndarray
+    square: float
+    S: np.ndarray | None = None
+    d: np.ndarray | None = None
+    scale: float = 1.0
+
+    @staticmethod
+    def of(S: np.ndarray, d: np.ndarray) -> Signal:
+        """From whitened anomalies (K, m) and innovation (m,)."""
+        k, m = S.shape
+        if 2 * m < k:
+            values, vectors = np.linalg.eigh(S.T @ S)
+            return Signal(k, m, np.maximum(values, 0.0), vectors, vectors.T @ d, float(d @ d), S, d)
+        return replace(Signal.summed(S @ S.T, S @ d, float(d @ d), m), S=S, d=d)
+
+    @staticmethod
+    def summed(gram: np.ndarray, along: np.ndarray, square: float, count: int) -> Signal:
+        """From ``S S^T`` (K, K), ``S d`` (K,) and ``d^T d``, each a sum over blocks of observations."""
+        values, vectors = np.linalg.eigh(gram)
+        return Signal(len(gram), count, np.maximum(values, 0.0), vectors, vectors.T @ along, square)
+
+    def scaled(self, spread: float, error: float = 1.0) -> Signal:
+        """The signal if the anomalies were ``spread`` times as large and the error's deviation ``error``."""
+        by = spread / error
+        along = self.along / error if self.thin else self.along * by / error
+        return replace(
+            self, values=self.values * by**2, along=along, square=self.square / error**2,
+            d=None if self.d is None else self.d / error, scale=self.scale * by,
+        )  # fmt: skip
 
     @property
     def thin(self) -> bool:
-        """Whether a factor of m columns is cheaper to apply than a full N x N transform."""
-        return 2 * self.S.shape[1] < self.S.shape[0]
-
-    @cached_property
-    def eigen(self) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues and vectors of ``S^T S`` if thin, else of ``S S^T``."""
-        gram = self.S.T @ self.S if self.thin else self.S @ self.S.T
-        values, vectors = np.linalg.eigh(gram)
-        return np.maximum(values, 0.0), vectors
+        return len(self.values) < self.members
 
     @property
-    def values(self) -> np.ndarray:
-        """Eigenvalues of S S^T that can differ from zero: signal over noise per direction."""
-        return self.eigen[0]
+    def anomalies(self) -> np.ndarray:
+        """S, where it is known."""
+        if self.S is None:
+            raise ValueError("the observations of this signal were streamed")
+        return self.S if self.scale == 1.0 else self.scale * self.S
 
-    def gain_rows(self, b: np.ndarray) -> np.ndarray:
-        """``b S^T (I + S S^T)^-1`` for rows b in observation space, (k, m) to (k, N)."""
-        values, vectors = self.eigen
+    def misfits(self) -> np.ndarray:
+        """``|y - HE_j|^2`` of each member in units of the error, shape (K,)."""
+        k = self.members
         if self.thin:
-            # (I + S^T S)^-1 S^T = S^T (I + S S^T)^-1
-            return ((b @ vectors) / (1.0 + values) @ vectors.T) @ self.S.T
-        return ((b @ self.S.T) @ vectors) / (1.0 + values) @ vectors.T
+            S = self.anomalies
+            own, toward = (S**2).sum(axis=1), S @ (self.vectors @ self.along)
+        else:
+            own, toward = (self.vectors**2) @ self.values, self.vectors @ self.along
+        return np.asarray(self.square - 2.0 * np.sqrt(k - 1.0) * toward + (k - 1.0) * own)
 
-    def thin_gain(self) -> np.ndarray:
-        """``(I + S^T S)^-1 S^T``, shape (m, N); for the thin case."""
-        values, vectors = self.eigen
-        return (vectors / (1.0 + values)) @ vectors.T @ self.S.T
+    def weights(self) -> np.ndarray:
+        """``(I + S S^T)^-1 S d``, shape (K,): the mean moves by ``weights / sqrt(K - 1)`` times the anomalies."""
+        if self.thin:  # S (I + S^T S)^-1 = (I + S S^T)^-1 S
+            return np.asarray(self.anomalies @ (self.vectors @ (self.along / (1.0 + self.values))))
+        return np.asarray(self.vectors @ (self.along / (1.0 + self.values)))
 
-    def thin_root(self) -> np.ndarray:
-        """R of ``(I + S S^T)^(-1/2) = I + S R``, shape (m, N); for the thin case."""
-        values, vectors = self.eigen
-        return (vectors * root_coefficient(values)) @ vectors.T @ self.S.T
+    def function(self, f: np.ndarray) -> dict[str, Any]:
+        """``I + V diag(f) V^T``, f one value per eigenvalue and ``f = 0`` where that is zero.
 
-    def root(self) -> np.ndarray:
-        """``(I + S S^T)^(-1/2)``, shape (N, N), the symmetric one."""
+        Returns
+        -------
+        dict
+            ``dense`` (K, K), or ``left`` (K, m) and ``right`` (m, K) if thin: with ``S = U sqrt(v) V^T`` it
+            is ``I + S V diag(f / v) V^T S^T``.
+        """
         if self.thin:
-            return np.eye(len(self.S)) + self.S @ self.thin_root()
-        values, vectors = self.eigen
-        # 1/sqrt(1+v) - 1 = v * root_coefficient(v): exactly nothing happens where there is no signal
-        return np.eye(len(self.S)) + (vectors * (values * root_coefficient(values))) @ vectors.T
+            quotient = np.divide(f, self.values, out=np.zeros_like(f), where=self.values > 0)
+            S = self.anomalies
+            return {"left": S, "right": (self.vectors * quotient) @ self.vectors.T @ S.T}
+        return {"dense": np.eye(self.members) + (self.vectors * f) @ self.vectors.T}
+
+    def root(self) -> dict[str, Any]:
+        """``(I + S S^T)^(-1/2)``, symmetric; exactly nothing happens where there is no signal."""
+        return self.function(self.values * root_coefficient(self.values))
+
+    def gain(self) -> np.ndarray:
+        """``S^T (I + S S^T)^-1``, shape (m, K)."""
+        if self.thin:
+            return np.asarray((self.vectors / (1.0 + self.values)) @ self.vectors.T @ self.anomalies.T)
+        return np.asarray((self.anomalies.T @ self.vectors) / (1.0 + self.values) @ self.vectors.T)
+
+    def chi_square(self) -> float:
+        """``d^T (I + S^T S)^-1 d``: the innovation against spread and error together (Woodbury)."""
+        squares = float(np.sum(self.along**2 / (1.0 + self.values)))
+        return squares if self.thin else self.square - squares
+
+
+def with_mean(k: int, weights: np.ndarray, transform: dict[str, Any]) -> dict[str, Any]:
+    """The transform of the anomalies with the shift of the mean, ``1 weights^T / sqrt(K - 1)``, added."""
+    row = weights / np.sqrt(k - 1.0)
+    if "dense" in transform:
+        return {"dense": row + transform["dense"]}
+    return {
+        "left": np.concatenate([np.ones((k, 1)), transform["left"]], axis=1),
+        "right": np.concatenate([row[None, :], transform["right"]], axis=0),
+    }
 
 
 def mean_preserving_rotation(normals: np.ndarray) -> np.ndarray:
@@ -87,15 +162,24 @@ def mean_preserving_rotation(normals: np.ndarray) -> np.ndarray:
     n = len(normals) + 1
     q, r = np.linalg.qr(normals)
     q = q * np.sign(np.diag(r))
-    basis = helmert(n)
+    basis = error_subspace(n)
     return np.full((n, n), 1.0 / n) + basis @ q @ basis.T
 
 
-def helmert(n: int) -> np.ndarray:
-    """An orthonormal basis of what is orthogonal to the ones, shape (n, n - 1)."""
-    basis = np.zeros((n, n - 1))
-    for j in range(1, n):
-        basis[:j, j - 1] = 1.0
-        basis[j, j - 1] = -j
-        basis[:, j - 1] /= np.sqrt(j * (j + 1.0))
+def rotated(dense: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """The transform ``dense`` (..., K, K), its anomalies rotated by ``turn``."""
+    mean = dense.mean(axis=-2, keepdims=True)
+    return np.asarray(mean + turn @ (dense - mean))
+
+
+def error_subspace(n: int) -> np.ndarray:
+    """An orthonormal basis of what is orthogonal to the ones, shape (n, n - 1): a Householder reflection.
+
+    Notes
+    -----
+    The projection of the error-subspace filters (Nerger et al. 2012, Mon. Wea. Rev. 140:2335, eq. 14).
+    """
+    c = 1.0 / (n * (1.0 / np.sqrt(n) + 1.0))
+    basis = np.eye(n, n - 1) - c
+    basis[-1] = -1.0 / np.sqrt(n)
     return basis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,37 +13,58 @@ from ..domain.errors import BadInput
 HALF_SUPPORT = float(np.sqrt(10.0 / 3.0))
 
 
-def gaspari_cohn(distance: np.ndarray, radius: float) -> np.ndarray:
-    """The compactly supported fifth-order taper of Gaspari & Cohn.
+@dataclass(frozen=True)
+class Taper:
+    """A weight that falls from one with the distance and is zero from ``reach`` radii on.
 
     Parameters
     ----------
-    distance : ndarray
-        In mm.
-    radius : float
-        Length scale r in mm: the taper follows ``exp(-d^2 / (2 r^2))`` near its centre and is zero from
-        ``2 sqrt(10/3) r``, about 3.65 r, on.
-
-    Returns
-    -------
-    ndarray, in 0..1
+    name : str
+    reach : float
+        In units of the radius.
+    shape : callable
+        Of the distance over ``reach`` radii, in 0..1.
 
     Notes
     -----
-    Gaspari & Cohn (1999), Q. J. R. Meteorol. Soc. 125:723, eq. 4.10 with c = sqrt(10/3) r.
+    Called with distances and a radius, both in mm, it gives weights in 0..1. Each has the radius as its length
+    scale, so that tapers may be exchanged: all but ``boxcar`` fall to about 0.6 at one radius.
     """
-    if not (np.isfinite(radius) and radius > 0):
-        raise BadInput(f"the localisation radius ({radius:g} mm) is not positive", "localisation")
-    z = np.abs(np.asarray(distance, dtype=float)) / (HALF_SUPPORT * radius)
-    near = np.minimum(z, 1.0)
-    far = np.clip(z, 1.0, 2.0)
+
+    name: str
+    reach: float
+    shape: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, distance: np.ndarray, radius: float) -> np.ndarray:
+        if not (np.isfinite(radius) and radius > 0):
+            raise BadInput(f"the localisation radius ({radius:g} mm) is not positive", "localisation")
+        x = np.abs(np.asarray(distance, dtype=float)) / (self.reach * radius)
+        return np.where(x < 1.0, self.shape(np.minimum(x, 1.0)), 0.0)
+
+
+def _gaspari_cohn(x: np.ndarray) -> np.ndarray:
+    z = 2.0 * x
+    near, far = np.minimum(z, 1.0), np.clip(z, 1.0, 2.0)
     inner = 1.0 + near**2 * (-5.0 / 3.0 + near * (5.0 / 8.0 + near * (0.5 - 0.25 * near)))
     outer = (
         4.0
         - 2.0 / (3.0 * far)
         + far * (-5.0 + far * (5.0 / 3.0 + far * (5.0 / 8.0 + far * (far / 12.0 - 0.5))))
     )
-    return np.where(z <= 1.0, inner, np.where(z < 2.0, np.maximum(outer, 0.0), 0.0))
+    return np.where(z <= 1.0, inner, np.maximum(outer, 0.0))
+
+
+#: Gaspari & Cohn (1999), Q. J. R. Meteorol. Soc. 125:723, eq. 4.10 with c = sqrt(10/3) r: it follows
+#: ``exp(-d^2 / (2 r^2))`` near its centre. Positive definite in up to three dimensions.
+gaspari_cohn = Taper("gaspari_cohn", 2.0 * HALF_SUPPORT, _gaspari_cohn)
+#: Wendland (1995), Adv. Comput. Math. 4:389, psi_{3,1}: ``(1 - x)^4 (4 x + 1)``; positive definite in up to
+#: three dimensions. Curvature at the centre that of ``exp(-d^2 / (2 r^2))``.
+wendland = Taper("wendland", float(np.sqrt(20.0)), lambda x: (1.0 - x) ** 4 * (4.0 * x + 1.0))
+#: The spherical model of geostatistics, ``1 - 1.5 x + 0.5 x^3``: a cusp at the centre; positive definite in up
+#: to three dimensions. Falls to 0.6 at one radius.
+spherical = Taper("spherical", 3.72, lambda x: 1.0 - 1.5 * x + 0.5 * x**3)
+#: One inside the radius, zero outside; not positive definite, so for local analyses only.
+boxcar = Taper("boxcar", 1.0, np.ones_like)
 
 
 @dataclass(frozen=True)

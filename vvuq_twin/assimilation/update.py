@@ -4,71 +4,25 @@ The ensemble E is members first, (N, n). An analysis never sees E: it makes an `
 predicted observations, and that is applied to whatever has members: parameters, reduced coefficients,
 fields, past states, block by block, where they live. Nothing n x n, n x m or m x m is formed.
 
-Order of what an update does: members that failed are left out; the transform X acts on the anomalies;
-then the spread is relaxed to the prior's (RTPS); then it is multiplied.
+Order of what an update does: members that failed are left out; the anomalies are multiplied by the prior's
+inflation, if the scheme estimates one; the transform X acts on them; then perturbations and spread are relaxed
+to the prior's (RTPP, RTPS); then the anomalies are multiplied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from ..domain.errors import BadInput
+from .inflation import Inflation
 
 # Columns handled at once. Every block is cut into pieces of this width and the last one is padded, so that
 # a column meets the same arithmetic wherever it lies: applied in blocks is bit-equal to applied whole.
 WIDTH = 512
-LOCAL_WIDTH = 32  # tiles of a local analysis hold few columns
-
-
-@dataclass(frozen=True)
-class Inflation:
-    """What keeps the spread from collapsing, applied after the analysis in this order.
-
-    Parameters
-    ----------
-    rtps : float
-        Relaxation to prior spread (Whitaker & Hamill 2012): each column's posterior standard deviation
-        s_a becomes ``(1 - rtps) s_a + rtps s_b`` with s_b the one before the analysis. 0 is off.
-    factor : float
-        The anomalies are then multiplied by this. 1 is off.
-
-    Raises
-    ------
-    BadInput
-        If rtps is outside 0..1 or the factor is not positive.
-    """
-
-    rtps: float = 0.0
-    factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.rtps <= 1.0:
-            raise BadInput(
-                f"the relaxation to prior spread ({self.rtps:g}) is not between 0 and 1", "inflation"
-            )
-        if not (np.isfinite(self.factor) and self.factor > 0):
-            raise BadInput(f"the inflation factor ({self.factor:g}) is not positive", "inflation")
-
-    @property
-    def active(self) -> bool:
-        return self.rtps > 0 or self.factor != 1
-
-    def apply(self, prior_anomalies: np.ndarray, posterior: np.ndarray) -> np.ndarray:
-        """The posterior (N, b), inflated, given the prior's anomalies (N, b)."""
-        mean = posterior.mean(axis=0)
-        anomalies = posterior - mean
-        if self.rtps > 0:
-            before = np.sqrt((prior_anomalies**2).sum(axis=0) / max(len(prior_anomalies) - 1, 1))
-            after = np.sqrt((anomalies**2).sum(axis=0) / max(len(anomalies) - 1, 1))
-            ratio = np.divide(before, after, out=np.ones_like(after), where=after > 0)
-            anomalies *= 1.0 + self.rtps * (ratio - 1.0)
-        if self.factor != 1:
-            anomalies *= self.factor
-        return mean + anomalies
 
 
 class Update(Protocol):
@@ -155,6 +109,8 @@ class GlobalUpdate:
     source : ndarray of int, shape (S,), optional
         Rows that are read; the kept ones if absent. They differ in a joined update where members failed
         half-way: those had shaped the survivors before.
+    prior : float
+        Factor on the anomalies before X acts on them.
     """
 
     members: np.ndarray
@@ -164,6 +120,7 @@ class GlobalUpdate:
     right: np.ndarray | None = None
     inflation: Inflation = field(default_factory=Inflation)
     source: np.ndarray | None = None
+    prior: float = 1.0
 
     def apply(
         self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True, width: int = WIDTH
@@ -178,7 +135,9 @@ class GlobalUpdate:
             if self.left is not None and self.right is not None:
                 out = tile + self.left @ (self.right @ tile)
             else:
-                out = self.matrix() @ tile
+                out = self.dense @ tile
+            if self.prior != 1:
+                out *= self.prior
             out += mean
             return self.inflation.apply(tile, out) if inflate and self.inflation.active else out
 
@@ -186,11 +145,11 @@ class GlobalUpdate:
         return pieces(block, source, self.size, len(self.members), work, width)
 
     def matrix(self) -> np.ndarray:
-        """X, shape (K, S)."""
+        """X with the prior's factor in it, shape (K, S)."""
         if self.dense is not None:
-            return self.dense
+            return self.prior * self.dense
         eye = np.eye(len(self.members))
-        return eye if self.left is None or self.right is None else eye + self.left @ self.right
+        return eye if self.left is None or self.right is None else self.prior * (eye + self.left @ self.right)
 
     def then(self, later: GlobalUpdate) -> GlobalUpdate:
         """Both in one, this first: ``later`` is an update of what this one left.
@@ -218,43 +177,6 @@ class GlobalUpdate:
         )
 
 
-@dataclass(frozen=True)
-class LocalUpdate:
-    """A transform per tile of the state, and one for what is shared.
-
-    Parameters
-    ----------
-    shared : GlobalUpdate
-        For columns whose tile is -1; its members, size and inflation hold for all.
-    tile_of : ndarray of int, shape (n,)
-        Tile of each column of the state, -1 for shared ones.
-    transforms : ndarray, shape (T, K, K)
-    """
-
-    shared: GlobalUpdate
-    tile_of: np.ndarray
-    transforms: np.ndarray
-
-    @property
-    def members(self) -> np.ndarray:
-        return self.shared.members
-
-    def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
-        """See :class:`Update`."""
-        block = np.asarray(block)
-        tiles = tiles_of(self.tile_of, block, columns)
-        out = np.empty(
-            (len(self.members), block.shape[1]), dtype=block.dtype if block.dtype.kind == "f" else float
-        )
-        for tile, where in groups(tiles):
-            if tile < 0:
-                out[:, where] = self.shared.apply(block[:, where], inflate=inflate)
-            else:
-                own = replace(self.shared, left=None, right=None, dense=self.transforms[tile])
-                out[:, where] = own.apply(block[:, where], inflate=inflate, width=LOCAL_WIDTH)
-        return out
-
-
 def tiles_of(tile_of: np.ndarray, block: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
     """Tile of each column of a block."""
     tiles = tile_of if columns is None else tile_of[columns]
@@ -265,12 +187,3 @@ def tiles_of(tile_of: np.ndarray, block: np.ndarray, columns: np.ndarray | None)
             "say which columns of the state the block holds",
         )
     return tiles
-
-
-def groups(tiles: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each tile with the positions of its columns."""
-    order = np.argsort(tiles, kind="stable")
-    cuts = np.flatnonzero(np.diff(tiles[order])) + 1
-    for where in np.split(order, cuts):
-        if len(where):
-            yield int(tiles[where[0]]), where

@@ -22,9 +22,10 @@ import numpy as np
 
 from ..domain.errors import BadInput
 from ..domain.observations import Observations
-from .diagnostics import rank_histogram, spread_and_error
+from .diagnostics import ranks, spread_and_error
+from .inflation import Inflation
 from .protocol import Carry, Key, Problem, finish, prepare, unchanged
-from .update import GlobalUpdate, Inflation, pieces, tiles_of
+from .update import GlobalUpdate, pieces, tiles_of
 from .whitening import root_coefficient
 
 
@@ -190,14 +191,13 @@ class VoxelETKF:
 def _note(p: Problem, chi2: float, signal: float, shared: np.ndarray, key: Key) -> Mapping[str, Any]:
     """The cycle's diagnostics, by the names of ``diagnostics.found``."""
     error = p.observations.error
-    rng = key.generator("ranks", p.carry.cycle)
     return {
         **spread_and_error((p.anomalies**2).sum(axis=0), p.innovation, error, len(p.rows)),
         "chi_square": chi2,
         "chi_square_over_m": chi2 / len(p.innovation),
         "degrees_of_freedom_for_signal": signal,
         "shared_variance_left": float(np.trace(shared) / len(shared)) if len(shared) else None,
-        "rank_histogram": rank_histogram(p.predictions, p.innovation, error, rng),
+        **ranks(p, key),
     }
 
 

@@ -104,7 +104,7 @@ class Observations:
     Parameters
     ----------
     y : ndarray, shape (m,)
-        Values; NaN marks a missing pixel.
+        Values; NaN marks a missing pixel, or one that is only known to lie in an interval.
     error : ObservationError
     coords : ndarray, shape (m, 3), or (m, 0) where the observation has no place
         Position in mm.
@@ -112,6 +112,9 @@ class Observations:
         A scan that arrives twice, by its id, counts once.
     time : float
         Days (images of tumours) or seconds (dynamic series); the study says which.
+    interval : ndarray, shape (m, 2), optional
+        Censored values: where ``y`` is NaN and a bound is finite, the value read would have lain between the
+        two (below detection is ``(-inf, limit)``); ``(-inf, inf)`` or NaN elsewhere.
     """
 
     y: np.ndarray
@@ -119,14 +122,25 @@ class Observations:
     coords: np.ndarray
     ids: Sequence[str]
     time: float
+    interval: np.ndarray | None = None
+
+    @property
+    def censored(self) -> np.ndarray:
+        """Which observations are known by an interval only, shape (m,)."""
+        if self.interval is None:
+            return np.zeros(len(self.y), dtype=bool)
+        return np.isnan(self.y) & np.isfinite(self.interval).any(axis=1)
+
+    def take(self, rows: np.ndarray) -> Observations:
+        """Some of the observations."""
+        ids = [self.ids[int(i)] for i in rows] if len(self.ids) == len(self.y) else self.ids
+        interval = None if self.interval is None else self.interval[rows]
+        return Observations(self.y[rows], self.error.take(rows), self.coords[rows], ids, self.time, interval)
 
     def present(self) -> Observations:
         """Without the missing pixels."""
-        rows = np.flatnonzero(np.isfinite(self.y))
-        if len(rows) == len(self.y):
-            return self
-        ids = [self.ids[int(i)] for i in rows] if len(self.ids) == len(self.y) else self.ids
-        return Observations(self.y[rows], self.error.take(rows), self.coords[rows], ids, self.time)
+        rows = np.flatnonzero(np.isfinite(self.y) | self.censored)
+        return self if len(rows) == len(self.y) else self.take(rows)
 
 
 def stack(scans: Sequence[Observations]) -> Observations:
@@ -156,10 +170,16 @@ def stack(scans: Sequence[Observations]) -> Observations:
         blocks([s.error.representation for s in kept]),
     )
     ids = [i for s in kept for i in (s.ids if len(s.ids) == len(s.y) else list(s.ids) * len(s.y))]
+    interval = None
+    if any(s.interval is not None for s in kept):
+        interval = np.concatenate(
+            [np.full((len(s.y), 2), np.nan) if s.interval is None else s.interval for s in kept]
+        )
     return Observations(
         np.concatenate([s.y for s in kept]),
         error,
         np.concatenate([s.coords for s in kept]),
         ids,
         kept[-1].time,
+        interval,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..assimilation.esmda import ESMDA
 from ..assimilation.protocol import Key, start
-from ..assimilation.update import Inflation
+from ..assimilation.inflation import Inflation
 from ..domain.keys import generator, member_normals
 from ..imaging.noise import repeatability
 from ..twin.growth import ReducedGrowthTwin

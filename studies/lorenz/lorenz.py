@@ -18,7 +18,20 @@ import numba as nb
 import numpy as np
 
 from vvuq_twin.assimilation import (
-    ETKF, LETKF, Adaptive, Around, DEnKF, EnKF, EnKFN, ESTKF, Inflation, Key, RankHistogram, Scheme, SerialRoot, Tiles,
+    ESTKF,
+    ETKF,
+    LETKF,
+    Adaptive,
+    Around,
+    DEnKF,
+    EnKF,
+    EnKFN,
+    Inflation,
+    Key,
+    RankHistogram,
+    Scheme,
+    SerialRoot,
+    Tiles,
     start,
 )  # fmt: skip
 from vvuq_twin.domain.keys import generator
@@ -83,9 +96,7 @@ class Model:
 
 
 LORENZ96 = Model("lorenz96", np.eye(1, 40)[0], 0.001**0.5, 0.05, 1, 1.0, 400, 1.8, False)
-LORENZ63 = Model(
-    "lorenz63", np.array([1.509, -1.531, 25.46]), 2.0**0.5, 0.01, 25, 2.0**0.5, 64, 4.0, True
-)
+LORENZ63 = Model("lorenz63", np.array([1.509, -1.531, 25.46]), 2.0**0.5, 0.01, 25, 2.0**0.5, 64, 4.0, True)
 RING = (40.0, 1e3)
 
 
@@ -144,8 +155,14 @@ def experiment(case: Case, cycles: int, seed: int) -> tuple[float, float]:
     rng = generator(seed, "truth", model.name)
     n = len(model.first)
     truth = model.first + model.spread * rng.standard_normal(n)
-    E = model.first + model.spread * generator(seed, "ensemble", model.name).standard_normal((case.members, n))
-    carry, key, error = start(case.members), Key(seed, (case.name,)), ObservationError(np.full(n, model.noise))
+    E = model.first + model.spread * generator(seed, "ensemble", model.name).standard_normal(
+        (case.members, n)
+    )
+    carry, key, error = (
+        start(case.members),
+        Key(seed, (case.name,)),
+        ObservationError(np.full(n, model.noise)),
+    )
     errors, spreads = [], []
     for cycle in range(cycles):
         truth, E = model.run(truth[None])[0], model.run(E)
@@ -171,7 +188,9 @@ class Found:
     lost: int
 
 
-def realisations(case: Case, count: int, cycles: int, tell: Callable[[str], None] = lambda text: None) -> Found:
+def realisations(
+    case: Case, count: int, cycles: int, tell: Callable[[str], None] = lambda text: None
+) -> Found:
     """A case over several realisations, those that lost the truth counted apart."""
     both = np.array([experiment(case, cycles, seed) for seed in range(count)])
     kept = both[both[:, 0] < case.model.lost]

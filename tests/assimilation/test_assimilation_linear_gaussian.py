@@ -5,7 +5,19 @@ import pytest
 from linear_gaussian import dense, exact_ensemble, kalman, linear_case
 
 from vvuq_twin.assimilation import (
-    ESMDA, ESTKF, ETKF, IES, DEnKF, EnKF, EnKFN, FilterpyKalman, Key, RootESMDA, SerialRoot, coefficients, start,
+    ESMDA,
+    ESTKF,
+    ETKF,
+    IES,
+    DEnKF,
+    EnKF,
+    EnKFN,
+    FilterpyKalman,
+    Key,
+    RootESMDA,
+    SerialRoot,
+    coefficients,
+    start,
 )  # fmt: skip
 from vvuq_twin.assimilation.whitening import whiten
 from vvuq_twin.domain.errors import BadInput

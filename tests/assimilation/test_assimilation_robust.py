@@ -7,8 +7,25 @@ import pytest
 from linear_gaussian import dense, exact_ensemble, kalman, linear_case
 
 from vvuq_twin.assimilation import (
-    ESMDA, ESTKF, ETKF, IES, LETKF, Around, DEnKF, EnKF, EnKFN, FilterpyEnKF, FilterpyKalman, Inflation, Key,
-    RankHistogram, RootESMDA, SamplingError, SerialRoot, Tiles, VoxelETKF, start,
+    ESMDA,
+    ESTKF,
+    ETKF,
+    IES,
+    LETKF,
+    Around,
+    DEnKF,
+    EnKF,
+    EnKFN,
+    FilterpyEnKF,
+    FilterpyKalman,
+    Inflation,
+    Key,
+    RankHistogram,
+    RootESMDA,
+    SerialRoot,
+    Tiles,
+    VoxelETKF,
+    start,
 )  # fmt: skip
 from vvuq_twin.assimilation.roots import mean_preserving_rotation
 from vvuq_twin.domain.errors import BadInput, RunFailed
@@ -30,7 +47,7 @@ def schemes():
     points = np.column_stack([np.r_[np.arange(4.0), np.nan], np.zeros((5, 2))])
     return [
         ETKF(), ETKF(rotate=True), ESMDA(2), RootESMDA(2), LETKF(tiles, 5.0), EnKF(), ESTKF(), DEnKF(), EnKFN(),
-        IES(3), ESMDA(3, adaptive=True), ESMDA(2, localisation=SamplingError()), SerialRoot(),
+        IES(3), ESMDA(3, adaptive=True), RootESMDA(2, columns=True), SerialRoot(),
         SerialRoot(Around(points, 5.0)), RankHistogram(), FilterpyKalman(), FilterpyEnKF(),
     ]  # fmt: skip
 

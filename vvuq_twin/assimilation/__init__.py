@@ -1,6 +1,6 @@
 """Ensemble filters and smoothers in member space, local analyses, inflation, diagnostics."""
 
-from .correlation import SamplingError
+from .correlation import ColumnUpdate, sampling_error_taper
 from .esmda import ESMDA, EnKF, RootESMDA, coefficients
 from .etkf import ESTKF, ETKF, DEnKF, EnKFN
 from .ies import IES
@@ -15,9 +15,9 @@ from .update import GlobalUpdate, Update
 from .voxelwise import VoxelETKF, VoxelUpdate
 
 __all__ = [
-    "ESMDA", "ESTKF", "ETKF", "IES", "LETKF", "Adaptive", "Around", "Carry", "DEnKF", "EnKF", "EnKFN",
-    "FilterpyEnKF", "FilterpyKalman", "FilterpyUnscented", "GlobalUpdate", "Inflation", "Key",
-    "LocalUpdate", "Past", "RankHistogram", "RootESMDA", "SamplingError", "Scheme", "SerialRoot",
-    "Taper", "Tiles", "Update", "VoxelETKF", "VoxelUpdate", "boxcar", "coefficients", "gaspari_cohn",
-    "spherical", "start", "wendland",
+    "ESMDA", "ESTKF", "ETKF", "IES", "LETKF", "Adaptive", "Around", "Carry", "ColumnUpdate", "DEnKF",
+    "EnKF", "EnKFN", "FilterpyEnKF", "FilterpyKalman", "FilterpyUnscented", "GlobalUpdate", "Inflation",
+    "Key", "LocalUpdate", "Past", "RankHistogram", "RootESMDA", "Scheme", "SerialRoot", "Taper",
+    "Tiles", "Update", "VoxelETKF", "VoxelUpdate", "boxcar", "coefficients", "gaspari_cohn",
+    "sampling_error_taper", "spherical", "start", "wendland",
 ]  # fmt: skip

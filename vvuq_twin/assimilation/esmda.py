@@ -9,13 +9,13 @@ import numpy as np
 
 from ..domain.errors import BadInput
 from ..domain.observations import Observations
-from .correlation import GainUpdate, SamplingError
+from .correlation import ColumnUpdate
 from .diagnostics import found
 from .onestep import OneStep
 from .protocol import Carry, Key, Problem, finish, prepare, unchanged
 from .roots import Signal, with_mean
 from .update import GlobalUpdate
-from .whitening import unwhiten, whiten
+from .whitening import whiten
 
 
 def coefficients(steps: int, ratio: float = 1.0) -> np.ndarray:
@@ -112,66 +112,13 @@ class ESMDA:
         Choose each alpha by the misfit as it is: ``1/alpha = max(m / (2 <phi>), sqrt(m / (2 var phi)))`` with
         phi half the members' squared misfit in units of the error, until the sum is one (Iglesias & Yang
         2021, Inverse Problems 37:025008). The last step allowed takes what is left.
-    localisation : SamplingError, optional
-        Correct each correlation of a state column with an observation for its sampling error, for
-        parameters that have no place.
 
     Notes
     -----
     A step is ``E <- E + B S^T (I + S S^T)^-1 A / sqrt(N - 1)`` with ``S = Y W^T / sqrt(alpha (N - 1))``
     and ``B = (y + sqrt(alpha) eps - HE) W^T / sqrt(alpha)``, ``W^T W = R^-1``: the usual gain written
     for members. ``carry.total`` holds all steps as one transform of the prior ensemble, for blocks that
-    were not carried along (not with ``localisation``, which has no such transform).
-    """
-
-    steps: int = 4
-    ratio: float = 1.0
-    adaptive: bool = False
-    localisation: SamplingError | None = None
-
-    def __post_init__(self) -> None:
-        coefficients(self.steps, self.ratio)
-
-    def analyse(
-        self,
-        carry: Carry,
-        HE: np.ndarray,
-        observations: Observations,
-        key: Key,
-        status: np.ndarray | None = None,
-    ) -> tuple[GlobalUpdate | GainUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called until ``carry.step`` is 0."""
-        p = prepare(carry, HE, observations, status)
-        size = len(carry.members)
-        if len(p.kept) == 0:
-            return unchanged(p, size, self.steps)
-        signal = p.signal()
-        alpha = _alpha(self, p, signal)
-        if self.localisation is not None:
-            b = whiten(p.observations.error, perturbed(p, alpha, key)) / np.sqrt(alpha)
-            part = signal.scaled(1.0, np.sqrt(alpha))
-            b = b - (b @ part.anomalies.T) @ part.gain().T
-            solved = unwhiten(p.observations.error, b) / np.sqrt(alpha)
-            local = GainUpdate(p.rows, size, p.anomalies, solved, self.localisation)
-            return local, _next(self, p, None, alpha, found(p, signal, key))
-        change = stochastic(p, signal.scaled(1.0, np.sqrt(alpha)), alpha, key)
-        update = GlobalUpdate(p.rows, size, **change)
-        return update, _next(self, p, update, alpha, found(p, signal, key))
-
-
-@dataclass(frozen=True)
-class RootESMDA:
-    """ES-MDA whose steps are symmetric square roots, each with the error times alpha: no sampling noise.
-
-    Parameters
-    ----------
-    steps, ratio, adaptive
-        See :class:`ESMDA`.
-
-    Notes
-    -----
-    In the linear-Gaussian case any number of steps equals one ETKF analysis, member by member: the
-    transforms of all steps are functions of the same matrix.
+    were not carried along.
     """
 
     steps: int = 4
@@ -191,10 +138,60 @@ class RootESMDA:
     ) -> tuple[GlobalUpdate, Carry]:
         """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called until ``carry.step`` is 0."""
         p = prepare(carry, HE, observations, status)
+        size = len(carry.members)
+        if len(p.kept) == 0:
+            return unchanged(p, size, self.steps)
+        signal = p.signal()
+        alpha = _alpha(self, p, signal)
+        change = stochastic(p, signal.scaled(1.0, np.sqrt(alpha)), alpha, key)
+        update = GlobalUpdate(p.rows, size, **change)
+        return update, _next(self, p, update, alpha, found(p, signal, key))
+
+
+@dataclass(frozen=True)
+class RootESMDA:
+    """ES-MDA whose steps are symmetric square roots, each with the error times alpha: no sampling noise.
+
+    Parameters
+    ----------
+    steps, ratio, adaptive
+        See :class:`ESMDA`.
+    columns : bool
+        An analysis for each column from the observations it is correlated with beyond chance, for
+        parameters that have no place (:mod:`~vvuq_twin.assimilation.correlation`). There is no one transform
+        then, and no ``carry.total``.
+
+    Notes
+    -----
+    In the linear-Gaussian case any number of steps equals one ETKF analysis, member by member: the
+    transforms of all steps are functions of the same matrix.
+    """
+
+    steps: int = 4
+    ratio: float = 1.0
+    adaptive: bool = False
+    columns: bool = False
+
+    def __post_init__(self) -> None:
+        coefficients(self.steps, self.ratio)
+
+    def analyse(
+        self,
+        carry: Carry,
+        HE: np.ndarray,
+        observations: Observations,
+        key: Key,
+        status: np.ndarray | None = None,
+    ) -> tuple[GlobalUpdate | ColumnUpdate, Carry]:
+        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called until ``carry.step`` is 0."""
+        p = prepare(carry, HE, observations, status)
         if len(p.kept) == 0:
             return unchanged(p, len(carry.members), self.steps)
         signal = p.signal()
         alpha = _alpha(self, p, signal)
+        if self.columns:
+            own = ColumnUpdate.of(p, len(carry.members), alpha)
+            return own, _next(self, p, None, alpha, found(p, signal, key))
         part = signal.scaled(1.0, np.sqrt(alpha))
         change = with_mean(part.members, part.weights(), part.root())
         update = GlobalUpdate(p.rows, len(carry.members), **change)

@@ -71,12 +71,14 @@ class IES:
             return unchanged(p, size, self.steps)
         before = carry.total if carry.step > 0 and carry.total is not None else None
         if before is None:
-            rows, source, prior = np.eye(len(p.rows)), p.rows, GlobalUpdate(p.rows, size)
+            rows, prior = np.eye(len(p.rows)), GlobalUpdate(p.rows, size)
         else:
-            rows = before.matrix()[p.rows]
-            source = before.members if before.source is None else before.source
-            prior = GlobalUpdate(before.members[p.rows], before.size)
-        n = rows.shape[1]
+            # where members are lost, those that are left are taken for the whole prior
+            rows, prior = (
+                before.matrix()[np.ix_(p.rows, p.rows)],
+                GlobalUpdate(before.members[p.rows], before.size),
+            )
+        n = len(rows)
         rows = rows - rows.mean(axis=1, keepdims=True)  # anomalies of the prior have no mean
         w = rows.mean(axis=0)
         back = np.linalg.pinv(rows - w)
@@ -84,17 +86,14 @@ class IES:
         signal = Signal.of(whiten(p.observations.error, Y), whiten(p.observations.error, p.innovation))
         step = signal.weights() / np.sqrt(n - 1.0) - _solve(signal, w)
         after = w + self.length * step
-        # the members that are left, in the prior's order
-        places = np.searchsorted(source, prior.members) if before is not None else np.arange(n)
-        root = _dense(signal)[places]
-        new = after + root
+        new = after + _dense(signal)
         moved = float(np.sqrt(np.sum((self.length * step) ** 2) * (n - 1.0) / n))
         line = {"cost": signal.square + (n - 1.0) * float(w @ w), "moved": moved}
         if before is None:
             line = {**line, **found(p, signal, key)}
         change = (new - new.mean(axis=1, keepdims=True) - w) @ back
         update = GlobalUpdate(p.rows, size, dense=change)
-        total = GlobalUpdate(prior.members, prior.size, dense=new, source=source)
+        total = replace(prior, dense=new)
         if carry.step + 1 == self.steps or moved < self.tolerance:
             return update, finish(p, line, total)
         return update, replace(

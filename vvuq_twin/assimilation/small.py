@@ -142,7 +142,8 @@ class FilterpyUnscented:
 
     Notes
     -----
-    Start from :meth:`points`; a sigma point that fails cannot be dropped, so that is an error. Mean and
+    Start from :meth:`points`. What was propagated is observed: no points are drawn anew between forecast and
+    observation, as filterpy's own ``predict`` does. A sigma point that fails cannot be dropped, so that is an error. Mean and
     covariance of the state are those of the weighted points (:meth:`moments`).
     """
 

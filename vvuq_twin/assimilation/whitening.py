@@ -67,8 +67,3 @@ def whiten(error: ObservationError, b: np.ndarray) -> np.ndarray:
     x = b / error.voxel
     g = error.factor / error.voxel[:, None]
     return whiten_parts(np.atleast_2d(x), g).reshape(x.shape)
-
-
-def unwhiten(error: ObservationError, x: np.ndarray) -> np.ndarray:
-    """``x W`` for rows x, so that ``unwhiten(whiten(b))`` is ``b R^-1``; shape (N, m)."""
-    return np.asarray(whiten_parts(x, error.factor / error.voxel[:, None]) / error.voxel)

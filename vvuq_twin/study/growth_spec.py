@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -108,8 +108,9 @@ class ObservationSpec(Strict):
 
 
 class AssimilationSpec(Strict):
-    """The smoother."""
+    """The smoother: ``steps`` are how many there are, or the most if ``scheme`` chooses them itself."""
 
+    scheme: Literal["es-mda", "root-es-mda", "adaptive-es-mda", "ies"] = "es-mda"
     visits: Annotated[int, Field(ge=1)] = 4
     members: Annotated[int, Field(ge=20)] = 200
     steps: Count = 4

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..assimilation.esmda import ESMDA
-from ..assimilation.protocol import Key, start
+from ..assimilation.esmda import ESMDA, RootESMDA
+from ..assimilation.ies import IES
 from ..assimilation.inflation import Inflation
+from ..assimilation.protocol import Key, Scheme, start
 from ..domain.keys import generator, member_normals
 from ..imaging.noise import repeatability
 from ..twin.growth import ReducedGrowthTwin
 from ..twin.model import ForwardModel
 from ..twin.observe import Burden
 from .growth_problem import GrowthProblem
+from .growth_spec import AssimilationSpec
 
 #: ``run(z, label) -> (values (N, V, n or size), status (N,))`` for whitened scores z (N, p).
 Runner = Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]]
@@ -54,7 +56,7 @@ def assimilate(
 ) -> Assimilated:
     """Assimilate visits 2 to ``visits`` one after another; the first scan is spent on the initial field.
 
-    Each cycle is an ES-MDA over parameters, initial modes and growth noise (a strong-constraint
+    Each cycle is an iterative smoother (``assimilation.scheme``) over parameters, initial modes and growth noise (a strong-constraint
     smoother): the model runs from the first day again, so that no analysed state can leave what the
     model could have reached.
 
@@ -64,7 +66,7 @@ def assimilate(
         If fewer than two members are left.
     """
     spec = problem.spec.assimilation
-    scheme = ESMDA(spec.steps)
+    scheme = smoother(spec)
     inflation = Inflation(factor=spec.inflation)
     z = problem.space.gaussian_sample(spec.members, seed, "ensemble")
     prior = z
@@ -84,6 +86,8 @@ def assimilate(
             predicted = problem.predict(scan, cells, problem.space.from_gaussian(z))
             update, carry = scheme.analyse(carry, predicted, scan.observations, key, status)
             z = update.apply(z, inflate=False)
+            if carry.step == 0:
+                break
         if inflation.active:
             z = inflation.apply(z - z.mean(axis=0), z)
     posterior_run, status = run(z, "posterior")
@@ -91,6 +95,17 @@ def assimilate(
     return Assimilated(
         prior, z[good], prior_run, posterior_run[good], carry.members[good], carry.history, ahead
     )
+
+
+def smoother(spec: AssimilationSpec) -> Scheme:
+    """The scheme a study asks for."""
+    schemes: dict[str, Scheme] = {
+        "es-mda": ESMDA(spec.steps),
+        "root-es-mda": RootESMDA(spec.steps),
+        "adaptive-es-mda": ESMDA(spec.steps, adaptive=True),
+        "ies": IES(spec.steps),
+    }
+    return schemes[spec.scheme]
 
 
 def visible(problem: GrowthProblem, model: ForwardModel, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,8 @@ import common
 import numpy as np
 
 from vvuq_twin.domain.parameters import Normal, Parameter, ParameterSpace
-from vvuq_twin.sensitivity.chaos import basis, families, fit_chaos, multi_indices
+from vvuq_twin.reduction.polynomials import basis, families, multi_indices
+from vvuq_twin.sensitivity.chaos import fit_chaos
 from vvuq_twin.sensitivity.sobol import sobol_design, sobol_indices
 
 SMALL = {

@@ -11,8 +11,8 @@ import sensitivity_cases as cases
 
 from vvuq_twin.domain.errors import BadInput, RunFailed
 from vvuq_twin.domain.parameters import LogNormal, Normal, Parameter, ParameterSpace
+from vvuq_twin.reduction.polynomials import basis, families, multi_indices
 from vvuq_twin.sensitivity import chaos_evidence, fit_chaos
-from vvuq_twin.sensitivity.chaos import basis, families, multi_indices
 
 NORMALS = ParameterSpace(tuple(Parameter(n, "1", Normal(0, 1)) for n in "abc"))
 

@@ -13,66 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import linalg, special
+from scipy import linalg
 
 from ..domain.errors import BadInput, RunFailed
-from ..domain.parameters import LogUniform, ParameterSpace, Uniform
+from ..domain.parameters import ParameterSpace
+from ..reduction.polynomials import basis, decompose, families, multi_indices
 from .groups import Groups, dependent, grouped
-
-_CONDITION = 1e10
-
-
-def families(space: ParameterSpace) -> tuple[str, ...]:
-    """The family of each parameter: "legendre" for an independent (log-)uniform prior, else "hermite"."""
-    if space.correlation is not None:
-        return ("hermite",) * space.size
-    return tuple(
-        "legendre" if isinstance(p.prior, Uniform | LogUniform) else "hermite" for p in space.parameters
-    )
-
-
-def multi_indices(dimensions: int, degree: int, hyperbolic: float = 1.0) -> np.ndarray:
-    """Exponents ``a`` with ``(sum a_i^q)^(1/q) <= degree``, shape (P, dimensions), the constant first."""
-    import numpoly
-
-    found = numpoly.glexindex(
-        0, degree + 1, dimensions=dimensions, graded=True, reverse=True, cross_truncation=hyperbolic
-    )
-    return np.asarray(found, dtype=int).reshape(-1, dimensions)
-
-
-def basis(z: np.ndarray, indices: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
-    """Orthonormal polynomials at whitened scores.
-
-    Parameters
-    ----------
-    z : ndarray, shape (n, p)
-    indices : ndarray of int, shape (P, p)
-    kinds : sequence of str
-        Family of each parameter.
-
-    Returns
-    -------
-    ndarray, shape (n, P)
-    """
-    from chaospy import expansion
-
-    z = np.asarray(z, dtype=float)
-    out = np.ones((len(z), len(indices)))
-    highest = indices.max(axis=0)
-    tables: dict[tuple[str, int], Any] = {}
-    for i, (kind, order) in enumerate(zip(kinds, highest)):
-        if order == 0:
-            continue
-        key = (kind, int(order))
-        if key not in tables:
-            maker = expansion.legendre if kind == "legendre" else expansion.hermite
-            tables[key] = maker(int(order), normed=True)
-        x = 2.0 * special.ndtr(z[:, i]) - 1.0 if kind == "legendre" else z[:, i]
-        values = np.asarray(tables[key](x))
-        active = np.flatnonzero(indices[:, i])
-        out[:, active] *= values[indices[active, i]].T
-    return out
 
 
 @dataclass(frozen=True)
@@ -298,13 +244,10 @@ def fit_chaos(
 
 def _least_squares(psi: np.ndarray, y: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray] | None:
     """Coefficients and relative leave-one-out error of every column of ``y``; None if ill-conditioned."""
-    q, r = np.linalg.qr(psi)
-    d = np.abs(np.diag(r))
-    if d.min() * _CONDITION < d.max():
+    parts = decompose(psi)
+    if parts is None:
         return None
-    leverage = (q**2).sum(axis=1)
-    if (leverage > 1 - 1e-10).any():
-        return None
+    q, r, leverage = parts
     coefficients = np.empty((psi.shape[1], y.shape[1]))
     error = np.empty(y.shape[1])
     for begin in range(0, y.shape[1], chunk):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from ..reduction.growth import ReducedGrowth
 from .model import Fields
 
 _BLOCK = 16384
@@ -35,11 +35,23 @@ class FullFields:
             yield cells, self.values[:, cells]
 
 
+class OnBasis(Protocol):
+    """A model whose fields are coefficients times the columns of a basis on some of the voxels."""
+
+    @property
+    def rows(self) -> np.ndarray: ...
+
+    @property
+    def vectors(self) -> np.ndarray: ...
+
+    def blocks(self, coefficients: np.ndarray, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
+
+
 @dataclass(frozen=True)
 class ReducedFields:
     """Fields given by coefficients (N, r), reconstructed where they are read."""
 
-    model: ReducedGrowth
+    model: OnBasis
     coefficients: np.ndarray
 
     @property

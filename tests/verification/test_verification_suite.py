@@ -57,7 +57,7 @@ def more_conductance(self, diffusivity):
 harmonic_mean = Faces.conductance
 sparse_term = Faces._term
 kernel_conductance = Tissue.face_conductance
-stepper_step = Stepper.step
+stepper_march = Stepper.march
 stepper_local = Stepper.local
 advance = growth_checks.advance
 timeline = growth_checks.timeline
@@ -98,20 +98,16 @@ def biased_fit(h, values):
     return limit, order * (1 + 1e-5), residual
 
 
-def leaking_step(self, dt):
-    stepper_step(self, dt)
+def leaking_march(self, dt, count):
+    stepper_march(self, dt, count)
     self.species *= 1 + 1e-10
 
 
-def one_sided_step(self, dt):
+def one_sided_march(self, dt, count):
     """First-order (Lie) splitting."""
-    half = Stepper.local
-    Stepper.local = lambda self, x: None
-    try:
-        stepper_step(self, dt)
-    finally:
-        Stepper.local = half
-    stepper_local(self, dt)
+    for _ in range(count):
+        self.move(dt)
+        self.local(dt)
 
 
 def sampled_plasma(self, dt):
@@ -121,8 +117,10 @@ def sampled_plasma(self, dt):
     stepper_local(self, dt)
     s = self.drug.size
     maps = self.maps[key]
-    held = np.einsum("vij,j->vi", maps[:, :s, s:], before[: self.plan.size])
-    exact_input = self.tissue.ktrans * dt * float(self.input_row @ before[: self.plan.size])
+    held = np.einsum("vij,j->vi", maps[:, :s, s:], before[: self.plan.size])[
+        self.kind if self.kind.size else slice(None)
+    ]
+    exact_input = self.tissue.ktrans * dt * float(self.rows[0] @ before[: self.plan.size])
     self.species[:, 0] += exact_input - held[:, 0]
 
 
@@ -206,9 +204,9 @@ MUTATIONS = [
     ("operators.transport", Faces, "_term", heavier_term),
     ("transport.tofts", Stepper, "local", sampled_plasma),
     ("transport.tofts", Drug, "unbound", lambda self, plan: 1.0),
-    ("transport.mass", Stepper, "step", leaking_step),
-    ("transport.exposure", Stepper, "step", one_sided_step),
-    ("transport.reference", Stepper, "step", one_sided_step),
+    ("transport.mass", Stepper, "march", leaking_march),
+    ("transport.exposure", Stepper, "march", one_sided_march),
+    ("transport.reference", Stepper, "march", one_sided_march),
     ("transport.reference", Tissue, "face_conductance", lambda self, d: kernel_conductance(self, 1.02 * d)),
     (
         "operators.transport",

@@ -88,7 +88,7 @@ def transport_rate(
 def transport_bound(
     g: tuple[Array, Array, Array],
     v: tuple[Array, Array, Array],
-    phi: Array,
+    inverse_phi: Array,
     rows: Array,
     flow: bool,
     scheme: int,
@@ -109,8 +109,7 @@ def transport_bound(
                 leaving += max(v1[i, j + 1, k], 0.0) + max(-v1[i, j, k], 0.0)
                 leaving += max(v2[i, j, k + 1], 0.0) + max(-v2[i, j, k], 0.0)
                 total += factor * leaving
-            if phi[i, j, k] > 0.0:
-                most = max(most, total / phi[i, j, k])
+            most = max(most, total * inverse_phi[i, j, k])
     return most
 
 

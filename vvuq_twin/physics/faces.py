@@ -123,13 +123,21 @@ class Faces:
 
     def face_mean(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Harmonic mean of a positive map (n,) on the face below each cell of the box; 0 where closed."""
+        x, y, z = (self.face_mean_along(values, axis) for axis in range(3))
+        return x, y, z
+
+    def face_mean_along(self, values: np.ndarray, axis: int) -> np.ndarray:
+        """The same for the faces along one axis."""
         here = self.boxed(values)
-        found = []
-        for axis in range(3):
-            below = np.roll(here, 1, axis=axis)
-            both = np.where(self.face_group[axis] > 0, here + below, 1.0)
-            found.append(np.where(self.face_group[axis] > 0, 2.0 * here * below / both, 0.0))
-        return found[0], found[1], found[2]
+        below = np.roll(here, 1, axis=axis)
+        closed = self.face_group[axis] == 0
+        both = here + below
+        both[closed] = 1.0
+        below *= here
+        below *= 2.0
+        below /= both
+        below[closed] = 0.0
+        return below
 
     def _term(self, g: int, weight: list[np.ndarray]) -> sparse.csr_array:
         rows, cols, values = [], [], []

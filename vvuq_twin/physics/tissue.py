@@ -1,7 +1,8 @@
-"""Tissue maps, a drug's rates, and the linear pieces of transport that a reduced model projects."""
+"""Tissue maps, exchange with plasma, and the linear pieces of transport that a reduced model projects."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from ..domain.errors import BadInput
 from . import kernels
 from .drug import Drug, reaction_sink
 from .faces import Faces
+from .interstitium import FluidTissue, interstitium_map, surface_map
+from .pressure import Flow
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,17 @@ class Tissue:
         Plasma volume fraction: part of a measured concentration, not of the transport.
     velocity : tuple of three ndarray of shape faces.box, optional
         Darcy flux through the face below each cell along each axis, mm/h; closed faces are ignored.
+        For a flow that is given; with ``flow`` it is that of the flow.
+    flow : Flow, optional
+        Interstitial pressure and flow: filtered and drained fluid carry drug across the vessels' walls.
+    surface : ndarray, shape (n,), optional
+        Vessel surface per volume of tissue S/V, 1/mm: with it an agent's permeability sets its exchange.
+        Without it a second species' exchange is Ktrans times the ratio of the permeabilities.
+    cells : ndarray, shape (n,), optional
+        1e5 cells per L of tissue; replaces the number in the agent's file.
+    supply : ndarray, shape (n,) or (m, n), optional
+        Drug that is infused into the tissue itself, amount per L of tissue and hour, of the free drug or
+        of each moving species: a slow injection, or an infusion's fluid source times its concentration.
 
     Raises
     ------
@@ -40,13 +54,38 @@ class Tissue:
     phi: np.ndarray
     vp: np.ndarray | None = None
     velocity: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    flow: Flow | None = None
+    surface: np.ndarray | None = None
+    cells: np.ndarray | None = None
+    supply: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        faces: Faces,
+        tissues: Mapping[str, FluidTissue],
+        flow: Flow | None = None,
+        supply: np.ndarray | None = None,
+    ) -> Tissue:
+        """Uniform values per tissue from a table: the interstitium's fraction and the vessels' surface."""
+        phi, surface = interstitium_map(faces, tissues), surface_map(faces, tissues)
+        return cls(faces, np.zeros(faces.n), phi, flow=flow, surface=surface, supply=supply)
 
     def __post_init__(self) -> None:
-        for name, low in (("ktrans", 0.0), ("phi", np.finfo(float).tiny), ("vp", 0.0)):
+        least = np.finfo(float).tiny
+        ranges = (
+            ("ktrans", 0.0),
+            ("phi", least),
+            ("vp", 0.0),
+            ("surface", 0.0),
+            ("cells", least),
+            ("supply", 0.0),
+        )
+        for name, low in ranges:
             values = getattr(self, name)
             if values is None:
                 continue
-            if np.shape(values) != (self.faces.n,):
+            if np.shape(values)[-1:] != (self.faces.n,) or np.ndim(values) > (2 if name == "supply" else 1):
                 raise BadInput(
                     f"the map {name} has shape {np.shape(values)}, not ({self.faces.n},)", "tissue"
                 )
@@ -56,19 +95,28 @@ class Tissue:
                 raise BadInput(
                     f"the map {name} has a value of {values.min():g}", "tissue", "keep it positive"
                 )
+        if self.flow is not None:
+            if self.velocity is not None:
+                raise BadInput("both a velocity and a flow are given", "tissue", "keep one of the two")
+            object.__setattr__(self, "velocity", self.flow.velocity)
         if self.velocity is not None:
             for part in self.velocity:
                 if np.shape(part) != self.faces.box or not np.isfinite(part).all():
                     raise BadInput("a component of the velocity is off the box or not finite", "tissue")
 
     def face_conductance(self, diffusivity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``phi_f D_f / h^2`` on the face below each cell of the box, 1/h: harmonic means of phi and of D."""
-        c = self.faces.conductance(np.asarray(diffusivity, dtype=float))
+        """``phi_f D_f / h^2`` on the face below each cell of the box, 1/h: harmonic means of phi and of D.
+
+        ``diffusivity`` is per tissue, (L,), or per tissue and axis, (L, 3).
+        """
+        d = np.asarray(diffusivity, dtype=float)
         found = []
-        for axis, mean in enumerate(self.faces.face_mean(self.phi)):
+        for axis in range(3):
+            c = self.faces.conductance(d[:, axis] if d.ndim == 2 else d)
             out = np.empty(self.faces.box)
             kernels.face_values(self.faces.face_group[axis], c, 1.0 / self.faces.grid.spacing[axis] ** 2, out)
-            found.append(out * mean)
+            out *= self.faces.face_mean_along(self.phi, axis)
+            found.append(out)
         return found[0], found[1], found[2]
 
     def face_speed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,12 +124,105 @@ class Tissue:
         if self.velocity is None:
             none = np.zeros((1, 1, 1))
             return none, none, none
-        parts = [
-            np.where(self.faces.face_group[axis] > 0, self.velocity[axis], 0.0)
-            / self.faces.grid.spacing[axis]
-            for axis in range(3)
-        ]
-        return parts[0], parts[1], parts[2]
+        found = []
+        for axis in range(3):
+            speed = self.velocity[axis] / self.faces.grid.spacing[axis]
+            speed[self.faces.face_group[axis] == 0] = 0.0
+            found.append(speed)
+        return found[0], found[1], found[2]
+
+    def exchange(self, drug: Drug) -> Rates:
+        """Rates at which each moving species enters from plasma and leaves, see :class:`Rates`.
+
+        Raises
+        ------
+        BadInput
+            If neither a permeability with S/V nor Ktrans says how fast a species crosses.
+        """
+        m, n = drug.moving, self.faces.n
+        gain, back = np.empty((m, n)), np.empty((m, n))
+        for s, one in enumerate(drug.exchange):
+            wall = self._wall(drug, s)
+            if self.flow is None:
+                gain[s], back[s] = wall, wall
+                continue
+            sigma = 0.0 if one.reflection is None else np.asarray(one.reflection)[self.faces.label]
+            drag = self.flow.filtered * (1.0 - sigma)
+            gain[s], back[s] = across_wall(wall, drag)
+        zero = np.zeros(n) if self.flow is None else np.maximum(self.flow.drained, 0.0)
+        return Rates(gain, back, zero, np.zeros(n) if self.flow is None else self.flow.outflow)
+
+    def _wall(self, drug: Drug, species: int) -> np.ndarray:
+        """P S/V of a species, 1/h, shape (n,)."""
+        p, free = drug.exchange[species].permeability, drug.exchange[0].permeability
+        if self.surface is not None and p is not None:
+            return np.asarray(p)[self.faces.label] * self.surface
+        if self.surface is not None and not self.ktrans.any():
+            raise BadInput(
+                f"the species '{drug.names[species]}' has no permeability and the tissue no Ktrans", "drug",
+                "add a permeability to the agent",
+            )  # fmt: skip
+        if species == 0:
+            return self.ktrans
+        if p is None or free is None or (np.asarray(free) <= 0).any():
+            raise BadInput(
+                f"the exchange of '{drug.names[species]}' is not known: it and the free drug need a permeability",
+                "drug",
+            )
+        return self.ktrans * (np.asarray(p) / np.asarray(free))[self.faces.label]
+
+
+def across_wall(wall: np.ndarray, drag: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Exchange across a vessel's wall with solvent drag (Patlak, Goldstein & Hoffman 1963).
+
+    ``J = drag Cp + wall (Cp - c) Pe/(exp(Pe) - 1)`` with ``Pe = drag/wall`` is ``gain Cp - back c`` with
+    ``gain = wall B(-Pe)``, ``back = wall B(Pe)`` and B(x) = x/(exp(x) - 1): neither is ever negative, and
+    both limits are right for either sign, also where the wall is impermeable.
+
+    Parameters
+    ----------
+    wall : ndarray
+        P S/V, 1/h.
+    drag : ndarray
+        phi_v (1 - sigma), 1/h.
+    """
+    open_wall = wall > 1e-300
+    pe = np.divide(drag, wall, out=np.zeros_like(drag), where=open_wall)
+    pe = np.clip(pe, -1e12, 1e12)
+
+    def bernoulli(x: np.ndarray) -> np.ndarray:
+        safe = np.where(np.abs(x) < 1e-5, 1.0, np.minimum(x, 700.0))
+        return np.where(np.abs(x) < 1e-5, 1.0 - 0.5 * x + x * x / 12.0, safe / np.expm1(safe))
+
+    gain = np.where(open_wall, wall * bernoulli(-pe), np.maximum(drag, 0.0))
+    back = np.where(open_wall, wall * bernoulli(pe), np.maximum(-drag, 0.0))
+    return gain, back
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How the moving species cross the vessels' walls and leave, all on the interstitial concentration.
+
+    Parameters
+    ----------
+    gain : ndarray, shape (m, n)
+        1/h, times the species' plasma concentration.
+    back : ndarray, shape (m, n)
+        To plasma, 1/h, times the interstitial concentration.
+    lymph : ndarray, shape (n,)
+        Drained by lymphatics, 1/h.
+    edge : ndarray, shape (n,)
+        Carried out through the mask's edge, 1/h. What flows in there carries none.
+    """
+
+    gain: np.ndarray
+    back: np.ndarray
+    lymph: np.ndarray
+    edge: np.ndarray
+
+    def out(self, phi: np.ndarray) -> np.ndarray:
+        """All of the losses on the amount per volume of tissue, 1/h, shape (m, n)."""
+        return np.asarray((self.back + self.lymph + self.edge) / phi)
 
 
 @dataclass(frozen=True)
@@ -97,7 +238,7 @@ class TransportTerms:
     exchange : csr_array
         ``diag(-Ktrans / phi)``, 1/h, times a factor theta on Ktrans.
     source : ndarray, shape (n,)
-        Ktrans, 1/h, times theta, the unbound fraction and the plasma concentration.
+        Ktrans (with solvent drag: see :func:`across_wall`), 1/h, times theta, the unbound fraction and the plasma concentration.
     phi : ndarray, shape (n,)
     """
 
@@ -124,9 +265,14 @@ class TransportTerms:
         return sparse.csr_array(total @ sparse.diags_array(self.phi))
 
 
-def transport_terms(tissue: Tissue) -> TransportTerms:
-    """Assemble the linear pieces from the same faces as the kernels."""
+def transport_terms(tissue: Tissue, drug: Drug | None = None) -> TransportTerms:
+    """Assemble the linear pieces from the same faces as the kernels, of the free drug.
+
+    With a ``drug`` its own exchange is taken, else that of the Ktrans map. With a flow, what lymph and the
+    mask's edge take is part of the convection.
+    """
     faces = tissue.faces
+    rates = tissue.exchange(Drug(np.zeros(len(faces.names))) if drug is None else drug)
     inverse = sparse.diags_array(1.0 / tissue.phi)
     diffusion = [sparse.csr_array(term @ inverse) for term in faces.sparse_terms(faces.face_mean(tissue.phi))]
     flow = None
@@ -140,9 +286,9 @@ def transport_terms(tissue: Tissue) -> TransportTerms:
             values += [-up, up, down, -down]
         index = (np.concatenate(rows), np.concatenate(cols))
         matrix = sparse.coo_array((np.concatenate(values), index), shape=(faces.n, faces.n)).tocsr()
-        flow = sparse.csr_array(matrix @ inverse)
-    exchange = sparse.csr_array(sparse.diags_array(-tissue.ktrans / tissue.phi))
-    return TransportTerms(diffusion, flow, exchange, tissue.ktrans.copy(), tissue.phi.copy())
+        flow = sparse.csr_array((matrix - sparse.diags_array(rates.lymph + rates.edge)) @ inverse)
+    exchange = sparse.csr_array(sparse.diags_array(-rates.back[0] / tissue.phi))
+    return TransportTerms(diffusion, flow, exchange, rates.gain[0].copy(), tissue.phi.copy())
 
 
-__all__ = ["Drug", "Tissue", "TransportTerms", "reaction_sink", "transport_terms"]
+__all__ = ["Drug", "Rates", "Tissue", "TransportTerms", "across_wall", "reaction_sink", "transport_terms"]

@@ -67,7 +67,7 @@ def test_baseline_from_the_surroundings_undoes_inflow_in_part_and_says_how_much(
 
 
 def test_saturated_and_empty_vessels_are_refused() -> None:
-    signal, vessel, m0 = _phantom()
+    signal, vessel, _ = _phantom()
     with pytest.raises(BadInput, match="mask is empty"):
         measured_input(signal, np.zeros_like(vessel), 9, 1.44, 0.42, *ACQ)
     signal[20, vessel] = 1e5

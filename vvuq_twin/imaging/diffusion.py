@@ -52,7 +52,7 @@ def _fit(s: np.ndarray, b: np.ndarray, log_only: bool, out: np.ndarray) -> None:
         det = w0 * wbb - wb * wb
         d = -(w0 * wby - wb * wy) / det
         best, step = np.inf, 0.0
-        for iteration in range(100):
+        for _ in range(100):
             tried = d + step
             ee = eg = gg = es = 0.0
             for i in range(B):

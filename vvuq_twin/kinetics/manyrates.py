@@ -17,7 +17,7 @@ _STARTS, _STEPS = 3, 60
 
 
 @numba.njit(cache=True)
-def _solve(A: np.ndarray, b: np.ndarray, n: int, x: np.ndarray) -> bool:
+def solve_small(A: np.ndarray, b: np.ndarray, n: int, x: np.ndarray) -> bool:
     """Cholesky solution of a symmetric n x n system (n <= 6); False if it is not positive definite."""
     L = np.zeros((6, 6))
     for i in range(n):
@@ -60,7 +60,7 @@ def _non_negative(A: np.ndarray, b: np.ndarray, n: int, best: np.ndarray, work: 
             r[i] = b[rows[i]]
             for j in range(count):
                 a[i, j] = A[rows[i], rows[j]]
-        if not _solve(a, r, count, x):
+        if not solve_small(a, r, count, x):
             continue
         g, inside = 0.0, True
         for i in range(count):
@@ -253,7 +253,7 @@ def _descend(
                     A[i, j] = H[rows[i], rows[j]]
                 A[i, i] *= 1.0 + damping
             x = np.zeros(6)
-            if not _solve(A, step, count, x):
+            if not solve_small(A, step, count, x):
                 damping = max(damping * 10.0, 1e-9)
                 continue
             for i in range(p):

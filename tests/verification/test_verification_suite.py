@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,7 @@ from vvuq_twin.verification import (
     spheres,
     transport_checks,
 )
+from vvuq_twin.verification.least_squares import least_squares_uncertainty
 from vvuq_twin.verification.registry import Check, NotAssessed, load_checks
 
 CHECKS = load_checks()
@@ -157,6 +160,12 @@ def stronger_rim(tissue, subgrid):
     return [1.5 * h for h in half], weight
 
 
+def narrow(spacing, values):
+    """Without a safety factor."""
+    got = least_squares_uncertainty(spacing, values)
+    return replace(got, uncertainty=tuple(u / 1.25 for u in got.uncertainty))
+
+
 def late_doses(model, doses):
     """Every dose a millisecond late."""
     return plasma.course(
@@ -199,6 +208,7 @@ MUTATIONS = [
     ("growth.mass", operator_checks, "advance", growing_a_little),
     ("growth.bounds", operator_checks, "advance", swollen),
     ("growth.gci", gci_checks, "tumour_cellularity", first_order_cellularity),
+    ("gci.uncertainty", gci_checks, "least_squares_uncertainty", narrow),
     ("gci.least_squares", gci_checks, "least_squares_order", biased_fit),
     ("operators.growth", Faces, "_term", heavier_term),
     ("operators.transport", Faces, "_term", heavier_term),
@@ -291,8 +301,8 @@ def test_suite_selects_reports_progress_and_orders():
     seen = []
     found = run_suite(only="gci", quick=True, progress=lambda done, total: seen.append((done, total)))
     assert [e.id for e in found] == sorted(e.id for e in found)
-    assert {e.id for e in found} == {"gci.celik2008", "gci.least_squares", "growth.gci"}
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert {e.id for e in found} == {"gci.celik2008", "gci.least_squares", "gci.uncertainty", "growth.gci"}
+    assert seen == [(i, 4) for i in range(5)]
 
 
 def test_unknown_check_is_bad_input():

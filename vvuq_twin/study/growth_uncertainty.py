@@ -17,7 +17,6 @@ from ..domain.parameters import ParameterSpace
 from ..domain.runfolder import Number, RunFolder
 from ..ensemble.context import Context
 from ..ensemble.run import run_batches
-from ..physics.growth import advance
 from ..physics.timeline import timeline
 from ..reduction.backend import jnp
 from ..reduction.growth import ReducedGrowth
@@ -28,6 +27,7 @@ from ..sensitivity.sobol import SobolIndices, sobol_design, sobol_indices
 from ..twin.growth import ReducedGrowthTwin
 from .growth_figures import BLUE, GREY, new_figure
 from .growth_forecast import QUANTITIES
+from .growth_grid import discretisation, discretisation_evidence
 from .growth_model import quantities_task
 from .growth_problem import ADC_SCALE, GrowthProblem, VisitScan
 from .growth_spec import GrowthSpec
@@ -348,7 +348,10 @@ def budget(
                 BudgetLine(name, float(values.std(ddof=1)), "posterior ensemble, all else at its mean")
             )
     whole = visible(problem, twin, result.posterior_run[:, last])
-    fine = _discretisation(problem, result, last)
+    middle_member = np.asarray(problem.space.from_gaussian(z.mean(axis=0)[None, :]))
+    fine = discretisation(problem.case, middle_member, last)
+    last_visit = problem.series.visits[last].id
+    run.evidence(discretisation_evidence(fine, last_visit, tuple(q.replace("_", " ") for q in QUANTITIES)))
     for q, quantity in enumerate(QUANTITIES):
         middle = float(np.median(whole[q]))
         relative = twin.qoi_error()[last, q]
@@ -358,10 +361,10 @@ def budget(
                 "reduction", sd_reduction, "root mean square over unseen parameters", "reduction.error"
             )
         )
-        lines[q].append(BudgetLine("time step", fine[q], "posterior mean at full order, the step halved"))
-        lines[q].append(
-            BudgetLine("grid", None, "not quantified for this patient; see the verification table")
-        )
+        for which, source in (("time", "time step"), ("grid", "voxels")):
+            fit = (fine.time if which == "time" else fine.grid)[q]
+            how = "too few grids" if fit is None else f"posterior mean at full order, {fit.how}: half of 95 %"
+            lines[q].append(BudgetLine(source, fine.standard(q, which), how, "discretization.forecast"))
         lines[q].append(BudgetLine("missing mechanisms beyond the growth noise", None, "not quantified"))
         total = float(np.hypot(whole[q].std(ddof=1), sd_reduction))
         table = budget_table(
@@ -372,29 +375,6 @@ def budget(
             title=f"{quantity.replace('_', ' ').capitalize()} at {problem.series.visits[last].id}",
             caption="Posterior groups are correlated, so that they need not add up; the remainder says by how much.",
         )  # fmt: skip
-
-
-def _discretisation(problem: GrowthProblem, result: Assimilated, visit: int) -> tuple[float, float]:
-    """Change of both quantities (cm3) at a visit when the full order's step is halved."""
-    case = problem.case
-    theta = np.asarray(problem.space.from_gaussian(result.posterior.mean(axis=0)[None, :]))
-    found = []
-    for halves in (1, 2):
-        line = case.timeline
-        if halves == 2:
-            given, spec = problem.series.treatments, problem.spec
-            edges = () if case.noise is None else case.noise.edges[1:-1]
-            line = timeline(
-                line.t0, line.visits.tolist(), [(t, a / spec.dose_unit_mg_per_m2) for t, a in given.drug_doses],
-                given.fractions, spec.model.step_days / 2, breaks=edges,
-            )  # fmt: skip
-        on = case.on(line)
-        values = on.values(theta)
-        states, _ = advance(on.faces, on.initial(values.initial), on.parameters(values), line, on.exposure)
-        seen = states[0, visit] >= case.n_detect
-        found.append((float((states[0, visit] * seen).sum()), float(seen.sum())))
-    cm3 = problem.series.grid.voxel_volume / 1000.0
-    return cm3 * abs(found[1][0] - found[0][0]), cm3 * abs(found[1][1] - found[0][1])
 
 
 def verification() -> list[Evidence]:

@@ -97,6 +97,25 @@ def test_full_order_runs_correct_the_forecast(finished: Path) -> None:
     assert int(np.argmax(np.array(sobol["total"])[:, 0])) == sobol["factors"].index("k")
 
 
+def test_fewer_parameters_are_tried_and_judged(finished: Path) -> None:
+    found = json.loads((finished / "parameter_reduction.json").read_text())
+    values = np.array(found["eigenvalues"])
+    assert (np.diff(values) <= 1e-9).all() and values[0] > 1 > values[-1]
+    learned, share = np.array(found["learned"]), np.array(found["share"]).max(axis=1)
+    assert ((learned >= -1e-9) & (learned <= 1)).all() and ((share >= 0) & (share <= 1 + 1e-9)).all()
+    names = found["parameters"]
+    # the growth rate is learned and needed; noise after the last forecast visit is neither
+    assert (
+        learned[names.index("k")] > 0.3 and "k" not in found["fixed"] and "growth_noise_7" in found["fixed"]
+    )
+    assert len(found["directions"]) < len(names)
+    evidence = {e.id: e for e in RunFolder.existing(finished).all_evidence()}[
+        "sensitivity.parameter_reduction"
+    ]
+    worst = max(max(pair) for pair in found["measured_change_of_spread_and_mean"].values())
+    assert evidence.status == ("passed" if worst <= 0.2 else "failed")
+
+
 def test_the_numbers_are_sane(finished: Path) -> None:
     found = numbers(finished)
     kept = arrays(finished)

@@ -23,6 +23,7 @@ from .exposure_uncertainty import exposure_uncertainty
 from .growth_fidelity import multifidelity
 from .growth_figures import cycles, over_time, slices
 from .growth_forecast import field_maps, field_numbers, gather, score_numbers, write_fields
+from .growth_information import parameter_reduction
 from .growth_model import load_model, model_context, reduce_growth, runner, save_model
 from .growth_problem import GrowthProblem, growth_problem
 from .growth_spec import GrowthSpec
@@ -69,6 +70,7 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         uncertainty.budget(run, problem, twin, result, step)
         uncertainty.sensitivity(run, spec, problem, context, client, options)
         multifidelity(run, spec, problem, twin, result, context, client, options)
+        parameter_reduction(run, spec, problem, twin, result, assimilated, step, options)
         # a worker verifies the solver while this process samples
         verified = client.submit(uncertainty.verification, pure=False)
         if exposure is not None:

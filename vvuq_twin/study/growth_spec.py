@@ -150,6 +150,13 @@ class MultifidelitySpec(Strict):
     sobol_budget: Positive | None = None
 
 
+class ParameterReductionSpec(Strict):
+    """Which parameters the scans and the forecast can do without."""
+
+    draws: Annotated[int, Field(ge=2)] = 8
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+
 class GrowthSpec(StudySpec):
     """A growth study."""
 
@@ -163,6 +170,7 @@ class GrowthSpec(StudySpec):
     sensitivity: SensitivitySpec | None = None
     calibration: CalibrationSpec | None = None
     multifidelity: MultifidelitySpec | None = None
+    parameter_reduction: ParameterReductionSpec | None = None
     dose_unit_mg_per_m2: Positive = 75.0
     batch: Count = 50
 

@@ -251,6 +251,21 @@ def _block_model(
     problem: GrowthProblem, reduced: ReducedGrowth, shared: list[int], middle: np.ndarray, visits: int
 ) -> tuple[Callable[[Any], Any], Observations]:
     """ADC means of blocks inside the outlines as a JAX function of the shared parameters, and the data."""
+    read, observations = block_readout(problem, reduced, visits)
+
+    def predict(theta: Any) -> Any:
+        full = jnp.asarray(middle).at[jnp.asarray(shared)].set(theta)[None, :]
+        coefficients, _ = reduced.run(problem.case, full, jnp)
+        return read(full[0], coefficients[0])
+
+    return predict, observations
+
+
+def block_readout(
+    problem: GrowthProblem, reduced: ReducedGrowth, visits: int
+) -> tuple[Callable[[Any, Any], Any], Observations]:
+    """ADC means of blocks inside the outlines of the assimilated visits from one member's parameters (p,) and
+    coefficients (V, size), traceable; and the data."""
     water = ADC_SCALE * problem.spec.observation.adc_water_mm2_per_s
     means, data = [], []
     for scan in problem.scans[1:visits]:
@@ -264,13 +279,11 @@ def _block_model(
         data.append(Observations(scan.observations.y[rows], error, centres, ids, day))
     floor = problem.space.index("adc_min")
 
-    def predict(theta: Any) -> Any:
-        full = jnp.asarray(middle).at[jnp.asarray(shared)].set(theta)[None, :]
-        coefficients, _ = reduced.run(problem.case, full, jnp)
-        span = water - ADC_SCALE * full[0, floor]
-        return jnp.concatenate([water - span * (w @ coefficients[0, visit]) for visit, w in means])
+    def read(theta: Any, coefficients: Any) -> Any:
+        span = water - ADC_SCALE * theta[floor]
+        return jnp.concatenate([water - span * (w @ coefficients[visit]) for visit, w in means])
 
-    return predict, stack(data)
+    return read, stack(data)
 
 
 def _inside_blocks(scan: VisitScan, reduced: ReducedGrowth) -> tuple[np.ndarray, np.ndarray]:

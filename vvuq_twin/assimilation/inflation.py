@@ -70,7 +70,8 @@ class Adaptive:
     Parameters
     ----------
     sd : float
-        By how much the right inflation is thought to wander from cycle to cycle; its standard deviation.
+        Standard deviation of what is thought of the inflation before each scan. The smaller, the steadier and
+        the slower: an observation with signal over noise t moves the estimate by about ``sd^2 t^2 / 2``.
     low, high : float
         Bounds of the estimate.
 
@@ -87,8 +88,8 @@ class Adaptive:
     lambda, adaptive in time; ``LETKF`` one for each tile, adaptive in time and space.
     """
 
-    sd: float = 0.04
-    low: float = 0.9
+    sd: float = 0.1
+    low: float = 1.0
     high: float = 10.0
 
     def __post_init__(self) -> None:

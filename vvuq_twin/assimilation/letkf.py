@@ -151,16 +151,32 @@ class Local:
     prior: np.ndarray | None = None
     turn: np.ndarray | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "tree"}
+
     @cached_property
     def tree(self) -> object:
         from scipy.spatial import cKDTree
 
         return cKDTree(self.coords, boxsize=self.period)
 
+    def around(self, tiles: np.ndarray) -> Local:
+        """The observations in reach of some tiles: their halo."""
+        near = self.tree.query_ball_point(self.centres[tiles], self.taper.reach * self.radius)  # type: ignore[attr-defined]
+        rows = (
+            np.unique(np.concatenate([np.asarray(x, dtype=int) for x in near]))
+            if len(tiles)
+            else np.zeros(0, int)
+        )
+        ends = np.append(rows, len(self.d) - 1)
+        return replace(self, y=self.y[ends], d=self.d[ends], g=self.g[ends], coords=self.coords[rows])
+
     def near(self, tiles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Batches of tiles: their places in ``tiles`` (B,), observations in reach (B, m), tapers (B, m)."""
         m, k = self.d.shape[0] - 1, self.y.shape[1]
         reach = self.taper.reach * self.radius
+        if m == 0:
+            return
         near = self.tree.query_ball_point(self.centres[tiles], reach, return_sorted=True)  # type: ignore[attr-defined]
         count = np.array([len(x) for x in near], dtype=int)
         width = -(-count // QUANTUM) * QUANTUM
@@ -236,6 +252,11 @@ class LocalUpdate:
     @property
     def members(self) -> np.ndarray:
         return self.shared.members
+
+    def part(self, columns: np.ndarray) -> LocalUpdate:
+        """The same for some columns only, with no more than the observations in their reach."""
+        tiles = np.unique(self.tile_of[columns])
+        return replace(self, local=self.local.around(tiles[tiles >= 0]))
 
     def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
         """See :class:`~vvuq_twin.assimilation.update.Update`."""

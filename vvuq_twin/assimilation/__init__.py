@@ -6,10 +6,14 @@ from .esmda import ESMDA, EnKF, RootESMDA, coefficients
 from .etkf import ESTKF, ETKF, DEnKF, EnKFN
 from .ies import IES
 from .inflation import Adaptive, Inflation
+from .joint import Autoregressive, Joint, KernelSmoothing, Part, Persistence, RandomWalk
+from .large import Large, LargeModel, Layout, assimilate_large
 from .letkf import LETKF, LocalUpdate
+from .modelerror import ErrorVariance
 from .observing import SuperObs, screen, superobs, thinned
 from .protocol import Carry, Key, Scheme, start
 from .serial import Around, RankHistogram, SerialRoot
+from .series import alarms, identifiability, read_history, write_history
 from .small import FilterpyEnKF, FilterpyKalman, FilterpyUnscented
 from .smoother import Past
 from .stream import analyse_stream
@@ -18,10 +22,12 @@ from .update import GlobalUpdate, Update
 from .voxelwise import VoxelETKF, VoxelUpdate
 
 __all__ = [
-    "ESMDA", "ESTKF", "ETKF", "IES", "LETKF", "Adaptive", "Around", "Carry", "ColumnUpdate", "Cycling",
-    "DEnKF", "EnKF", "EnKFN", "FilterpyEnKF", "FilterpyKalman", "FilterpyUnscented", "GlobalUpdate",
-    "Inflation", "Key", "LocalUpdate", "Past", "RankHistogram", "RootESMDA", "Scheme", "SerialRoot",
-    "State", "SuperObs", "Taper", "Tiles", "Trail", "Update", "VoxelETKF", "VoxelUpdate",
-    "analyse_stream", "boxcar", "coefficients", "gaspari_cohn", "sampling_error_taper", "screen",
-    "spherical", "start", "superobs", "thinned", "wendland",
+    "ESMDA", "ESTKF", "ETKF", "IES", "LETKF", "Adaptive", "Around", "Autoregressive", "Carry",
+    "ColumnUpdate", "Cycling", "DEnKF", "EnKF", "EnKFN", "ErrorVariance", "FilterpyEnKF",
+    "FilterpyKalman", "FilterpyUnscented", "GlobalUpdate", "Inflation", "Joint", "KernelSmoothing",
+    "Key", "Large", "LargeModel", "Layout", "LocalUpdate", "Part", "Past", "Persistence", "RandomWalk",
+    "RankHistogram", "RootESMDA", "Scheme", "SerialRoot", "State", "SuperObs", "Taper", "Tiles",
+    "Trail", "Update", "VoxelETKF", "VoxelUpdate", "alarms", "analyse_stream", "assimilate_large",
+    "boxcar", "coefficients", "gaspari_cohn", "identifiability", "read_history", "sampling_error_taper",
+    "screen", "spherical", "start", "superobs", "thinned", "wendland", "write_history",
 ]  # fmt: skip

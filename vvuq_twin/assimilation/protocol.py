@@ -13,6 +13,7 @@ from ..domain.keys import Label, generator, member_normals
 from ..domain.observations import Observations
 from .censored import equivalent
 from .roots import Signal
+from .series import alarms
 from .update import GlobalUpdate, Update
 from .whitening import whiten
 
@@ -283,6 +284,10 @@ def _repeated(observations: Observations, seen: frozenset[str]) -> np.ndarray:
 def finish(problem: Problem, found: Mapping[str, Any], total: GlobalUpdate | None = None) -> Carry:
     """The carry after a finished analysis: ids entered, time and cycle moved on."""
     carry, obs = problem.carry, problem.observations
+    line = {**problem.note, **found}
+    alarm = alarms((*carry.history, line), len(carry.members) + len(carry.dropped))
+    if alarm:
+        line["alarm"] = alarm
     return replace(
         carry,
         seen=carry.seen | frozenset(obs.ids if len(obs.y) else ()),
@@ -291,7 +296,7 @@ def finish(problem: Problem, found: Mapping[str, Any], total: GlobalUpdate | Non
         step=0,
         spent=0.0,
         total=total,
-        history=carry.history + ({**problem.note, **found},),
+        history=(*carry.history, line),
     )
 
 

@@ -1,0 +1,149 @@
+"""Solvers broken on purpose: each is one change of the source that a careless hand could make.
+
+Chosen from the solvers' source alone, before any of them was run against the checks. ``caught`` names the
+check that was found to catch it (the first one that failed, in the order of the suite); the tests break the
+solver again and demand that this check still fails. What a mutant changes must occur exactly once in its file.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A wrong version of one line."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    rooms: tuple[str, ...]
+    caught: str = ""
+
+
+GROWTH, TRANSPORT = ("growth", "operators"), ("transport", "operators")
+
+MUTANTS = (
+    Mutant(
+        "arithmetic instead of harmonic face mean", "physics/faces.py",
+        "return 2.0 * a * b / xp.where(both > 0, both, 1.0)", "return 0.5 * both", GROWTH,
+    ),
+    Mutant(
+        "conductance of the wrong axis in the diffusion kernel", "physics/kernels.py",
+        "low, high, gl, gh = u[i, j - 1, a:b], u[i, j + 1, a:b], g1[i, j, a:b], g1[i, j + 1, a:b]",
+        "low, high, gl, gh = u[i, j - 1, a:b], u[i, j + 1, a:b], g0[i, j, a:b], g0[i + 1, j, a:b]", GROWTH,
+    ),
+    Mutant(
+        "spacings of the axes reversed", "physics/growth.py",
+        "inverse = tuple(1.0 / h**2 for h in faces.grid.spacing)",
+        "inverse = tuple(1.0 / h**2 for h in faces.grid.spacing[::-1])", GROWTH,
+    ),
+    Mutant(
+        "second stage of the diffusion step lost", "physics/kernels.py",
+        "c[k] = 0.5 * (c[k] + (f[k] + dt * tmp[k]))", "c[k] = f[k]", GROWTH,
+    ),
+    Mutant(
+        "a sign in the super-time-step", "physics/kernels.py",
+        "gamma = -(1.0 - _b(stage - 1)) * step", "gamma = (1.0 - _b(stage - 1)) * step", GROWTH,
+    ),
+    Mutant(
+        "reaction over the whole step on both sides of diffusion", "physics/growth.py",
+        "amount = 0.5 * rate[s] * dt[s]", "amount = rate[s] * dt[s]", GROWTH,
+    ),
+    Mutant(
+        "decay of the drug lost in the second half step", "physics/growth.py",
+        "_local(u, rows, one * half, amount, False,", "_local(u, rows, one, amount, False,", GROWTH,
+    ),
+    Mutant(
+        "several fractions at one time taken as one", "physics/growth.py",
+        "effect = alpha_rt * (dose[s] + dose_sq[s] / alpha_beta)",
+        "effect = alpha_rt * (dose[s] + dose[s] * dose[s] / alpha_beta)", GROWTH,
+    ),
+    Mutant(
+        "doses one step early", "physics/timeline.py",
+        "i = int(np.abs(ends - time).argmin())", "i = max(int(np.abs(ends - time).argmin()) - 1, 0)", GROWTH,
+    ),
+    Mutant(
+        "exposure map weighted with the wrong sign", "physics/kernels.py",
+        "e[k] = -strength * (offset + slope * w[k])", "e[k] = -strength * (offset - slope * w[k])", GROWTH,
+    ),
+    Mutant(
+        "Gompertz growth with the sign of decline", "physics/kernels.py",
+        "e[k] = -gain[k] if exponent == 0.0 else gain[k]", "e[k] = gain[k]", GROWTH,
+    ),
+    Mutant(
+        "an infusion ends at half its time", "kinetics/plasma.py",
+        "jumps.setdefault(dose.time + dose.duration, np.zeros(size))[pump] -= rate",
+        "jumps.setdefault(dose.time + 0.5 * dose.duration, np.zeros(size))[pump] -= rate", ("plasma",),
+    ),
+    Mutant(
+        "flows between compartments the other way round", "kinetics/plasma.py",
+        "k[..., list(names).index(target), a] += value", "k[..., a, list(names).index(target)] += value", ("plasma",),
+    ),
+    Mutant(
+        "slopes of a measured curve not differenced", "kinetics/measured.py",
+        "jumps[:-1, SLOPE] = np.diff(slope, prepend=0.0)", "jumps[:-1, SLOPE] = slope", ("plasma",),
+    ),
+    Mutant(
+        "filtered plasma leaves the kidney twice", "kinetics/pbpk.py",
+        "(through - o.filtration) / o.plasma", "through / o.plasma", ("body",),
+    ),
+    Mutant(
+        "binding by the ligand's amount, not its concentration", "kinetics/pbpk.py",
+        "ligand.association / o.interstitium", "ligand.association", ("body",),
+    ),
+    Mutant(
+        "a wrong factor in the extrapolation of stiff kinetics", "kinetics/stiff.py",
+        "weight = 1.0 / (n / (n - k) - 1.0)", "weight = 1.0 / (n / (n - k) - 0.9)", ("plasma.saturable", "body"),
+    ),
+    Mutant(
+        "a factor of two lost in the dose-rate effect", "kinetics/dose_rate.py",
+        "dose, quadratic = dose + gain, quadratic + 2.0 * more", "dose, quadratic = dose + gain, quadratic + more",
+        ("dose_rate",),
+    ),
+    Mutant(
+        "volume fraction lost at faces", "physics/tissue.py",
+        "out *= self.faces.face_mean_along(self.phi, axis)", "pass", TRANSPORT,
+    ),
+    Mutant(
+        "volume fraction lost in binding", "physics/saturable.py",
+        "forth[q] = value[q, 0] * max(value[q, 1] - b, 0.0) / phi",
+        "forth[q] = value[q, 0] * max(value[q, 1] - b, 0.0)", TRANSPORT,
+    ),
+    Mutant(
+        "solvent drag with the sign of the Peclet number turned", "physics/tissue.py",
+        "gain = np.where(open_wall, wall * bernoulli(-pe), np.maximum(drag, 0.0))",
+        "gain = np.where(open_wall, wall * bernoulli(pe), np.maximum(drag, 0.0))", TRANSPORT,
+    ),
+    Mutant(
+        "the last half step of local kinetics taken whole", "physics/stepper.py",
+        "self.local(dt if i < count - 1 else 0.5 * dt)", "self.local(dt)", TRANSPORT,
+    ),
+    Mutant(
+        "a factor in the limiter", "physics/convection.py",
+        "return up + a * b / (a + b)", "return up + 2.0 * a * b / (a + b)", TRANSPORT,
+    ),
+    Mutant(
+        "upstream cell mistaken where the flow runs backwards", "physics/convection.py",
+        "return speed * _limited(up2, high, low, open_up)", "return speed * _limited(up2, low, high, open_up)",
+        TRANSPORT,
+    ),
+    Mutant(
+        "reactions transposed", "physics/smallexp.py",
+        "matrix[i, j] = r[i, j] * dt", "matrix[i, j] = r[j, i] * dt", TRANSPORT,
+    ),
+    Mutant(
+        "plasma not integrated with the tissue", "physics/smallexp.py",
+        "matrix[2 * s + i, 2 * s + j] = plasma[i, j] * dt", "matrix[2 * s + i, 2 * s + j] = 0.0", TRANSPORT,
+    ),
+    Mutant(
+        "lymphatic drainage with the wrong sign", "physics/interstitium.py",
+        "supply = self.filtration * self.effective_pressure + self.drainage * self.lymph_pressure",
+        "supply = self.filtration * self.effective_pressure - self.drainage * self.lymph_pressure", ("pressure",),
+    ),
+    Mutant(
+        "two half cells in parallel instead of in series", "physics/pressure.py",
+        "found.append(np.divide(a * b, both, out=np.zeros_like(both), where=both > 0))",
+        "found.append(0.25 * both)", ("pressure",),
+    ),
+)  # fmt: skip

@@ -36,7 +36,9 @@ def broken_copy(mutant: Mutant, folder: Path) -> Path:
     shutil.copytree(PACKAGE, folder / "vvuq_twin")
     path = folder / "vvuq_twin" / mutant.file
     text = path.read_text(encoding="utf-8")
-    assert text.count(mutant.old) == 1, f"'{mutant.old}' occurs {text.count(mutant.old)} times in {mutant.file}"
+    assert text.count(mutant.old) == 1, (
+        f"'{mutant.old}' occurs {text.count(mutant.old)} times in {mutant.file}"
+    )
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     for cache in (path.parent / "__pycache__").glob("*.nb?"):
         cache.unlink()

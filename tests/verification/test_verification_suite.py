@@ -11,8 +11,10 @@ from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.kinetics import dose_rate, pbpk, plasma, saturable
 from vvuq_twin.kinetics.measured import population_course
 from vvuq_twin.kinetics.network import Reaction
-from vvuq_twin.physics import pressure, transport
+from vvuq_twin.physics import pressure, response, transport
+from vvuq_twin.physics.effect import Linear
 from vvuq_twin.physics.faces import Faces
+from vvuq_twin.physics.response import superposed_kill
 from vvuq_twin.physics.tissue import Drug, Tissue
 from vvuq_twin.physics.transport import Stepper
 from vvuq_twin.verification import (
@@ -24,6 +26,7 @@ from vvuq_twin.verification import (
     operator_checks,
     plasma_checks,
     pressure_checks,
+    response_checks,
     run_suite,
     spheres,
     transport_checks,
@@ -166,6 +169,28 @@ def narrow(spacing, values):
     return replace(got, uncertainty=tuple(u / 1.25 for u in got.uncertainty))
 
 
+def sampled_march(self, stop):
+    """The kill rate at the start of each transport step instead of its integral."""
+    count = max(1, int(np.ceil((stop - self.now) / self.dt - 1e-9)))
+    dt, kill = (stop - self.now) / count, 0.0
+    for _ in range(count):
+        kill = kill + dt * self.law.rate(self.stepper.species[:, self.species])
+        self.stepper.march(dt, 1)
+    return kill
+
+
+def frozen_tissue(faces, initial, parameters, line, drug, plan, law, tissue_of, **named):
+    """Transport that does not see the tumour change."""
+    still = tissue_of(initial)
+    return response.coupled_growth(
+        faces, initial, parameters, line, drug, plan, law, lambda n: still, **named
+    )
+
+
+def slower_repair(line, hours, rate, alpha, beta, repair, *rest, **named):
+    return response.dose_rate_kill(line, hours, rate, alpha, beta, 0.9 * repair, *rest, **named)
+
+
 def late_doses(model, doses):
     """Every dose a millisecond late."""
     return plasma.course(
@@ -263,6 +288,16 @@ MUTATIONS = [
     ("body.scipy", pbpk, "Reaction", lambda a, b, k: Reaction(a, b, np.multiply(k, 1 + 1e-4))),
     ("body.siebinga", saturable, "Reaction", lambda a, b, k, **more: Reaction(a, b[:-1], k, **more)),
     ("body.dose_factor", pbpk, "elementary_charge", 1.61e-19),
+    ("response.exposure", response_checks, "Linear", lambda slope: Linear(1.002 * slope)),
+    ("response.hill", response._Transport, "_march", sampled_march),
+    ("response.coupled", response_checks, "coupled_growth", frozen_tissue),
+    (
+        "response.superposition",
+        response_checks,
+        "superposed_kill",
+        lambda *a: superposed_kill(*a[:-1], 1.1 * a[-1]),
+    ),
+    ("response.dose_rate", response_checks, "dose_rate_kill", slower_repair),
     ("dose_rate.factor", dose_rate, "_phi2", lambda z: 0.5),
 ]
 

@@ -102,6 +102,7 @@ def load_checks() -> dict[str, Check]:
         plasma_checks,
         pressure_checks,
         pressure_orders,
+        response_checks,
         transport_checks,
         transport_orders,
     )

@@ -141,6 +141,17 @@ def test_one_drug_is_modelled_and_others_are_said(patient_folder: PatientFolder)
     assert notes == ("The doses of zzz are left out: this study models one drug, temozolomide.",)
 
 
+def test_treatment_before_the_first_scan_is_said_and_left_out(patient_folder: PatientFolder) -> None:
+    p = patient_folder
+    p.data["treatments"].append({**p.data["treatments"][1], "day": -9})
+    p.write()
+    series, notes = read_series(p.folder)
+    assert len(series.treatments.drug_doses) == 1
+    assert notes == (
+        "1 doses and fractions before the first scan are left out: what they did is in that scan.",
+    )
+
+
 def test_a_series_where_a_map_is_needed_is_refused(patient_folder: PatientFolder) -> None:
     p = patient_folder
     p.image("v2-adc.nii.gz", np.stack([p.adc, p.adc]))

@@ -9,7 +9,7 @@ from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.physics.timeline import timeline
 
 VISITS = [0.0, 10.0, 31.5]
-DRUG = [(0.0, 75.0), (3.3, 75.0), (10.0, 60.0), (31.5, 99.0), (40.0, 99.0), (-1.0, 99.0)]
+DRUG = [(0.0, 75.0), (3.3, 75.0), (10.0, 60.0), (31.5, 99.0), (40.0, 99.0)]
 FRACTIONS = [(3.3, 2.0), (3.3, 1.5), (7.25, 2.0)]
 
 
@@ -19,7 +19,7 @@ def test_every_event_is_at_the_end_of_a_step():
     assert plan.steps % 64 == 0 and plan.used <= plan.steps
     for time, amount in [(0.0, 75.0), (3.3, 75.0), (10.0, 60.0)]:
         assert plan.drug_jump[np.isclose(ends, time, atol=1e-12) & (plan.drug_jump > 0)].sum() == amount
-    assert plan.drug_jump.sum() == 210.0  # what is before the start or not before the last visit is left out
+    assert plan.drug_jump.sum() == 210.0  # what is not before the last visit is left out
     together = np.flatnonzero(plan.dose == 3.5)
     assert together.size == 1 and plan.dose_sq[together[0]] == 4.0 + 2.25
     assert plan.dose.sum() == 5.5
@@ -70,6 +70,14 @@ def test_breaks_and_rate_intervals():
         ({"visits": [1.0], "dt_max": 0.0}, "not positive"),
         ({"visits": [1.0], "drug_events": [(0.5, -75.0)]}, "dose is negative"),
         ({"visits": [1.0], "fractions": [(np.inf, 2.0)]}, "not finite"),
+        (
+            {"visits": [1.0], "drug_events": [(-2.0, 75.0)]},
+            "drug events: the dose on day -2 is before the first time",
+        ),
+        (
+            {"visits": [1.0], "fractions": [(-2.0, 2.0)]},
+            "fractions: the dose on day -2 is before the first time",
+        ),
     ],
 )
 def test_bad_input(arguments, message):

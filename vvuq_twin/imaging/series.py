@@ -149,7 +149,7 @@ def read_series(folder: Path, default_label: str = "tissue") -> tuple[ScanSeries
             usable[0].field,
             "check that both are of the same patient",
         )
-    treatments = _treatments(patient, notes)
+    treatments = _treatments(patient, visits[0].day, notes)
     perfusion = None
     for visit in patient.visits:
         if "ktrans" in visit.images:
@@ -194,10 +194,19 @@ def _organ(
     return organ, tissue, {k: v for k, v in patient.tissue.labels.items() if k in present}
 
 
-def _treatments(patient: Patient, notes: list[str]) -> Treatments:
+def _treatments(patient: Patient, start: float, notes: list[str]) -> Treatments:
+    """What was given from the first visit on: what earlier treatment did is in the first scan."""
     agents = sorted({dose.agent for dose in patient.doses})
     agent = agents[0] if agents else ""
     for other in agents[1:]:
         notes.append(f"The doses of {other} are left out: this study models one drug, {agent}.")
     doses = tuple((d.day, patient.amount(d, "mg/m2")) for d in patient.doses if d.agent == agent)
-    return Treatments(doses, tuple((f.day, f.dose) for f in patient.fractions), agent)
+    fractions = tuple((f.day, f.dose) for f in patient.fractions)
+    early = sum(t < start for t, _ in (*doses, *fractions))
+    if early:
+        notes.append(
+            f"{early} doses and fractions before the first scan are left out: what they did is in that scan."
+        )
+    return Treatments(
+        tuple(d for d in doses if d[0] >= start), tuple(f for f in fractions if f[0] >= start), agent
+    )

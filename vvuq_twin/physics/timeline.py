@@ -96,8 +96,8 @@ def timeline(
     visits : sequence of float
         Increasing times of the visits, days, none before ``t0``; one at ``t0`` is the initial state.
     drug_events : iterable of (time, amount)
-        Doses of the drug. Those before ``t0`` or not before the last visit change nothing that is
-        recorded and are left out (a drug whose effect outlives the gap to ``t0`` needs an earlier ``t0``).
+        Doses of the drug, none before ``t0``. Those not before the last visit change nothing that is recorded
+        and are left out.
     fractions : iterable of (time, Gy)
         Radiation fractions, treated the same.
     dt_max : float
@@ -110,12 +110,12 @@ def timeline(
     Raises
     ------
     BadInput
-        If there is no visit, a time or amount is not finite, a dose is negative, visits are out of
-        order or on the same time, or ``dt_max`` is not positive.
+        If there is no visit, a time or amount is not finite, a dose is negative or before the start, visits
+        are out of order or on the same time, or ``dt_max`` is not positive.
     """
     at = np.asarray(list(visits), dtype=float)
-    drug = _pairs(drug_events, "drug events")
-    gray = _pairs(fractions, "fractions")
+    drug = _pairs(drug_events, "drug events", t0)
+    gray = _pairs(fractions, "fractions", t0)
     if not (np.isfinite(dt_max) and dt_max > 0):
         raise BadInput(f"the longest step ({dt_max:g} days) is not positive", "timeline")
     if at.size == 0:
@@ -164,11 +164,16 @@ def timeline(
     return Timeline(t, dt, place(drug, 1), place(gray, 1), place(gray, 2), visit, initial, at)
 
 
-def _pairs(events: Iterable[tuple[float, float]], what: str) -> np.ndarray:
+def _pairs(events: Iterable[tuple[float, float]], what: str, start: float) -> np.ndarray:
     """Events as an array of shape (k, 2), checked."""
     pairs = np.array(list(events), dtype=float).reshape(-1, 2)
     if not np.isfinite(pairs).all():
         raise BadInput("a time or an amount is not finite", what)
     if (pairs[:, 1] < 0).any():
         raise BadInput("a dose is negative", what, "give amounts of zero or more")
+    if (pairs[:, 0] < start - SAME_TIME).any():
+        raise BadInput(
+            f"the dose on day {pairs[:, 0].min():g} is before the first time (day {start:g})", what,
+            "start earlier, or leave it out",
+        )  # fmt: skip
     return pairs

@@ -40,7 +40,7 @@ class Stepper:
         plan: Course,
         scheme: int,
         precision: type = np.float64,
-        change: float = 0.05,
+        change: float = 0.005,
     ) -> None:
         if plan.matrix.ndim != 2:
             raise BadInput("the plasma model is of more than one member", "transport", "run them one by one")

@@ -188,7 +188,6 @@ def across_wall(wall: np.ndarray, drag: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     open_wall = wall > 1e-300
     pe = np.divide(drag, wall, out=np.zeros_like(drag), where=open_wall)
-    pe = np.clip(pe, -1e12, 1e12)
 
     def bernoulli(x: np.ndarray) -> np.ndarray:
         safe = np.where(np.abs(x) < 1e-5, 1.0, np.minimum(x, 700.0))

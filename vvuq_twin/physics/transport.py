@@ -91,7 +91,7 @@ def transport(
     scheme: str = "van_leer",
     injections: Sequence[Injection] = (),
     precision: type = np.float64,
-    change: float = 0.05,
+    change: float = 0.005,
 ) -> Transported:
     """Run one member from before its first dose through ``times``.
 
@@ -113,8 +113,7 @@ def transport(
     precision : numpy type
         Of the fields: float64, or float32 for half the memory (the balance then closes to about 1e-5).
     change : float
-        Saturable kinetics: largest relative change of a rate over half a part of a step; their error falls
-        with its square.
+        Saturable kinetics: largest relative change of a rate over half a part of a step: the tolerance.
 
     Raises
     ------

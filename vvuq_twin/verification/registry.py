@@ -103,6 +103,7 @@ def load_checks() -> dict[str, Check]:
         pressure_checks,
         pressure_orders,
         response_checks,
+        species_checks,
         transport_checks,
         transport_orders,
     )

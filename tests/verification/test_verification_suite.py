@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from transport_mutations import TRANSPORT_MUTATIONS
 
 from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.kinetics import dose_rate, pbpk, plasma, saturable
@@ -214,6 +215,7 @@ def decay_frees_receptors(reactants, products, rate):
 
 
 MUTATIONS = [
+    *TRANSPORT_MUTATIONS,
     ("growth.mms.space.tissues", Faces, "conductance", arithmetic),
     ("growth.mms.space.uniform", Faces, "conductance", more_conductance),
     ("growth.mms.space.masked", Faces, "conductance", more_conductance),

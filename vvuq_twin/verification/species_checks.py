@@ -98,14 +98,12 @@ def doxorubicin(quick: bool) -> Result:
         doxorubicin_slope, (0.0, times[-1]), np.zeros(3), "Radau", times, args=(90.0, 0.5, 0.2), rtol=1e-10,
         atol=1e-16, first_step=1e-7,
     ).y.T  # fmt: skip
-    errors = []
-    for change in (0.05, 0.0125):
+    tolerance, errors = [0.005, 0.00125], []
+    for change in tolerance:
         got = doxorubicin_voxel(1.0 / 60.0, times, change)
         errors.append(float(np.abs(got / exact - 1.0).max()))
-    return errors[0] < 2e-3 and errors[1] < errors[0], {
-        "tolerance": [0.05, 0.0125],
-        "relative_difference": errors,
-    }
+    passed = all(e < t for e, t in zip(errors, tolerance))
+    return passed, {"tolerance": tolerance, "relative_difference": errors}
 
 
 def receptor(k_on: float, capacity: float, dt: float, end: float, change: float) -> np.ndarray:

@@ -103,7 +103,7 @@ def test_half_the_gain_leaves_its_published_covariance(n, m, size):
 @pytest.mark.parametrize("n, m, size", SIZES)
 def test_finite_size_filter_is_the_etkf_of_the_ensemble_it_inflates(n, m, size):
     mean, cov, H, obs = linear_case(n, m, 3, True)
-    far = Observations(obs.y + 5.0, obs.error, obs.coords, obs.ids, obs.time)
+    far = Observations(obs.y + 5.0 * (obs.y - H @ mean), obs.error, obs.coords, obs.ids, obs.time)
     E = exact_ensemble(mean, cov, size, 4)
     found = {}
     for name, scan in (("near", obs), ("far", far)):

@@ -193,11 +193,11 @@ def test_missing_pixels_and_voxels_without_observation():
 @pytest.mark.parametrize("kind", ["voxel", "tiles", "global", "thin"])
 def test_applied_in_blocks_is_bit_equal_to_applied_whole(kind, inflation):
     rng = generator(1, "blocks", kind)
-    n, size = 1300, 37
+    n, size = 5300, 37
     E = 5.0 + rng.standard_normal((size, n))
     m = 4 if kind == "thin" else 200
     H = rng.standard_normal((m, n)) * (rng.uniform(size=(m, n)) < 0.01)
-    coords = np.column_stack([rng.uniform(0, 1300, m), np.zeros((m, 2))])
+    coords = np.column_stack([rng.uniform(0, 5300, m), np.zeros((m, 2))])
     obs = Observations(rng.standard_normal(m), ObservationError(np.ones(m), np.ones(m)), coords, ["a"], 0.0)
     if kind == "voxel":
         maps = rng.integers(0, 400, m), np.r_[rng.integers(0, 400, n - 3), [-1] * 3]

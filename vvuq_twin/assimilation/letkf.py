@@ -295,17 +295,21 @@ class LocalUpdate:
         inflation = self.shared.inflation
         for at in range(0, max(len(s) for s in spans), QUANTUM):
             some = [i for i, s in enumerate(spans) if len(s) > at]
-            parts = [spans[i][at : at + QUANTUM] for i in some]
-            tile = np.zeros((len(some), len(self.members), QUANTUM))
-            for row, part in zip(tile, parts):
-                row[:, : len(part)] = block[np.ix_(self.members, part)]
+            columns = np.full((len(some), QUANTUM), -1)
+            for row, i in enumerate(some):
+                part = spans[i][at : at + QUANTUM]
+                columns[row, : len(part)] = part
+            real = columns >= 0
+            tile = np.moveaxis(block[self.members[:, None, None], columns], 0, 1) * real[:, None]
             mean = tile.mean(axis=1, keepdims=True)
             tile -= mean
             new = (x if len(some) == len(x) else x[some]) @ tile + mean
-            for prior, posterior, part in zip(tile, new, parts):
-                if inflate and inflation.active:
-                    posterior = inflation.apply(prior, posterior)
-                out[:, part] = posterior[:, : len(part)]
+            if inflate and inflation.active:
+                flat = (len(self.members), -1)
+                both = (np.moveaxis(a, 1, 0).reshape(flat) for a in (tile, new))
+                out[:, columns[real]] = inflation.apply(*both)[:, real.ravel()]
+            else:
+                out[:, columns[real]] = np.moveaxis(new, 1, 0)[:, real]
 
 
 def transforms(S: np.ndarray, d: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from .inflation import Inflation
 
 # Columns handled at once. Every block is cut into pieces of this width and the last one is padded, so that
 # a column meets the same arithmetic wherever it lies: applied in blocks is bit-equal to applied whole.
-WIDTH = 512
+WIDTH = 2048
 
 
 class Update(Protocol):
@@ -91,6 +91,39 @@ def pieces(
     return out
 
 
+def linear(
+    block: np.ndarray, source: np.ndarray, size: int, factors: tuple[np.ndarray, ...], width: int = WIDTH
+) -> np.ndarray:
+    """Members (N, b) times one matrix, or moved by two thin ones, piece by piece as in :func:`pieces`."""
+    whole = len(source) == size
+
+    def product(tile: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        if len(factors) == 1:
+            return np.asarray(np.matmul(factors[0], tile, out=out))
+        moved = np.matmul(factors[0], factors[1] @ tile, out=out)
+        moved += tile
+        return np.asarray(moved)
+
+    if not (
+        whole
+        and block.ndim == 2
+        and block.shape[0] == size
+        and block.dtype == float
+        and block.strides[1] == 8
+    ):
+        return pieces(block, source, size, len(factors[0]), lambda tile, _: product(tile), width)
+    # the pieces are read and written where they lie; only the last, narrower one is copied and filled up
+    out = np.empty((len(factors[0]), block.shape[1]))
+    full = block.shape[1] // width * width
+    for start in range(0, full, width):
+        product(block[:, start : start + width], out[:, start : start + width])
+    if full < block.shape[1]:
+        tile = np.zeros((size, width))
+        tile[:, : block.shape[1] - full] = block[:, full:]
+        out[:, full:] = product(tile)[:, : block.shape[1] - full]
+    return out
+
+
 @dataclass(frozen=True)
 class GlobalUpdate:
     """One transform for every column: ``E_a = mean + X A``, with A the anomalies of the members read.
@@ -127,8 +160,14 @@ class GlobalUpdate:
     ) -> np.ndarray:
         """See :class:`Update`; ``columns`` is not needed."""
 
+        source = self.members if self.source is None else self.source
+        kept = len(self.members)
+        idle = self.dense is None and self.left is None
+        if not idle and not (inflate and self.inflation.active):
+            return linear(np.asarray(block), source, self.size, self._raw(), width)
+
         def work(tile: np.ndarray, _: slice) -> np.ndarray:
-            if self.dense is None and self.left is None:
+            if idle:
                 return tile  # nothing was observed: exactly what it was, and no inflation
             mean = tile.mean(axis=0)
             tile -= mean
@@ -139,10 +178,21 @@ class GlobalUpdate:
             if self.prior != 1:
                 out *= self.prior
             out += mean
-            return self.inflation.apply(tile, out) if inflate and self.inflation.active else out
+            return self.inflation.apply(tile, out)
 
-        source = self.members if self.source is None else self.source
-        return pieces(block, source, self.size, len(self.members), work, width)
+        return pieces(block, source, self.size, kept, work, width)
+
+    def _raw(self) -> tuple[np.ndarray, ...]:
+        """What acts on the members themselves: Z with ``E_a = Z E``, or (left, right) with ``E + left right E``.
+
+        Notes
+        -----
+        ``mean + X (E - mean) = (X (I - 11^T/S) + 11^T/S) E``: no pass over the state to centre it.
+        """
+        if self.left is not None and self.right is not None and self.prior == 1:
+            return self.left, self.right - self.right.mean(axis=1, keepdims=True)
+        x = self.matrix()
+        return (x - x.mean(axis=1, keepdims=True) + 1.0 / x.shape[1],)
 
     def matrix(self) -> np.ndarray:
         """X with the prior's factor in it, shape (K, S)."""

@@ -6,18 +6,33 @@ import numpy as np
 
 from vvuq_twin.physics import saturable as tissue_saturable
 from vvuq_twin.physics import smallexp, stepper, tissue
-from vvuq_twin.physics.tissue import Rates
+from vvuq_twin.physics.tissue import Rates, Tissue
 from vvuq_twin.verification import species_checks
 
 local_maps = smallexp.local_maps
 across_wall = tissue.across_wall
 saturable_step = tissue_saturable.saturable_step
 rates_out = Rates.out
+kernel_conductance = Tissue.face_conductance
 
 
 def lost_fraction(self, phi):
     """Losses act on the amount as if it were the interstitial concentration."""
     return rates_out(self, np.ones_like(phi))
+
+
+def leaking_kinetics(*arguments):
+    """A ten-millionth of what is in the tissue is lost, beside the books."""
+    taken = saturable_step(*arguments)
+    arguments[0][:] *= 1.0 - 1e-10
+    return taken
+
+
+def one_axis(self, diffusivity):
+    """The spacing of the first axis for all, in mm whatever the unit."""
+    g = kernel_conductance(self, diffusivity)
+    h = self.faces.grid.spacing
+    return g[0], g[1] * (h[1] / h[0]) ** 2, g[2] * max(h[2], 0.2)
 
 
 def no_drag(wall, drag):
@@ -35,6 +50,9 @@ def slower_plasma(out_rate, gain, which, reactions, plasma, area, rows, dt, supp
 
 
 TRANSPORT_MUTATIONS = [
+    ("delivery.patient", tissue_saturable, "saturable_step", leaking_kinetics),
+    ("delivery.axes", Tissue, "face_conductance", one_axis),
+    ("delivery.units", Tissue, "face_conductance", one_axis),
     ("species.doxorubicin", tissue_saturable, "saturable_step", faster_uptake),
     ("species.binding", tissue_saturable, "saturable_step", faster_uptake),
     ("species.linear", Rates, "out", lost_fraction),

@@ -14,11 +14,14 @@ from ..physics.agents import Agent, load_agent
 from ..physics.faces import Faces, assemble
 from ..physics.tissue import Tissue
 from ..physics.transport import transport
+from ..twin.delivery import deliver
 
 #: Transport is solved this far around the tumour (mm); beyond, exchange and loss balance locally.
 REACH = 20.0
 #: Hours after which all of a dose is gone, and the longest splitting step.
 HORIZON, STEP = 24.0, 0.25
+#: Longest steps to 1 h, 4 h and the horizon with saturable kinetics.
+FINE = (1.0 / 30.0, 1.0 / 15.0, STEP)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Exposure:
     tissue: Tissue
     agent: Agent
 
+    @property
+    def reducible(self) -> bool:
+        """Whether the reduced transport model can carry it: linear kinetics of one moving species, no pressure."""
+        return self.tissue.flow is None
+
 
 def exposure_map(series: ScanSeries) -> Exposure | None:
     """Exposure of the tumour to the patient's drug, or None without a drug or a perfusion scan.
@@ -61,6 +69,8 @@ def exposure_map(series: ScanSeries) -> Exposure | None:
         return None
     agent = load_agent(series.treatments.agent)
     tumour = series.visits[0].tumour & series.brain
+    if agent.tissue.permeability is not None:
+        return _by_pressure(series, agent, tumour)
     near = ndimage.distance_transform_edt(~tumour, sampling=series.grid.spacing) <= REACH
     names = {name: label for label, name in series.labels.items()}
     faces = assemble(series.grid, series.brain & near, series.tissue, names)
@@ -87,6 +97,38 @@ def exposure_map(series: ScanSeries) -> Exposure | None:
     return Exposure(
         weight, mean / plasma_area, float(np.abs(run.balance.residual).max()), faces, tissue, agent
     )
+
+
+def _by_pressure(series: ScanSeries, agent: Agent, tumour: np.ndarray) -> Exposure:
+    """An agent that crosses vessels by its own permeability: with interstitial pressure and flow.
+
+    Its kinetics may be saturable, so it is run at the mean of the doses that were given.
+    """
+    assert series.perfusion is not None
+    known = np.isfinite(series.perfusion.ktrans) & (series.perfusion.ktrans >= 0)
+    if not (known & tumour).any():
+        raise BadInput(
+            "the ktrans map has no usable voxel in the tumour", "perfusion", "leave it out or mend it"
+        )
+    dose = float(np.mean([amount for _, amount in series.treatments.drug_doses]))
+    route = "oral" if "oral" in agent.routes else "intravenous"
+    given = [Dose(0.0, dose, agent.compartment(route))]
+    found = deliver(
+        series.grid, series.brain, tumour, agent, given, np.array([1.0, 4.0, HORIZON]), FINE, REACH,
+        series.perfusion.ktrans, series.perfusion.ve,
+    )  # fmt: skip
+    faces, tissue = found.faces, found.tissue
+    local = found.run.exposure[-1, 0] / tissue.phi
+    # beyond the reach the tissue is as it is far from the tumour
+    area = np.full(
+        series.grid.shape, float(np.median(local[~found.tumour])) if (~found.tumour).any() else 0.0
+    )
+    area[faces.mask] = local
+    mean = float(area[tumour].mean())
+    plasma_area = float(found.plan.total_exposure()) * found.drug.unbound(found.plan)
+    balance = float(np.abs(found.run.ledger.residual).max())
+    weight = np.where(series.brain, area / mean, 0.0)
+    return Exposure(weight, mean / plasma_area, balance, faces, tissue, agent)
 
 
 def _filled(field: np.ndarray, good: np.ndarray) -> np.ndarray:

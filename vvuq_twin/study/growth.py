@@ -73,7 +73,7 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         parameter_reduction(run, spec, problem, twin, result, assimilated, step, options)
         # a worker verifies the solver while this process samples
         verified = client.submit(uncertainty.verification, pure=False)
-        if exposure is not None:
+        if exposure is not None and exposure.reducible:
             options.progress("drug exposure", 0, 1)
             exposure_uncertainty(run, series, exposure, spec.seed)
             options.progress("drug exposure", 1, 1)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from ..domain.errors import BadInput
 from ..domain.grid import Grid
-from ..kinetics.plasma import Course, Dose, course
+from ..kinetics.plasma import Course, Dose
 from ..physics.agents import Agent
 from ..physics.drug import Drug
 from ..physics.faces import Faces, assemble
@@ -151,7 +151,7 @@ def deliver(
     flow = interstitial_flow(fluid, boundary, subgrid=True)
     base = replace(tissue, flow=flow)
     drug = agent.drug(faces.names)
-    plan = course(agent.plasma_model(), doses)
+    plan = agent.course(doses, float(np.max(times, initial=0.0)))
     infused = None
     stages: Tissue | list[tuple[float, Tissue]] = base
     if catheter is not None:
@@ -169,7 +169,9 @@ def _relative(faces: Faces, perfusion: np.ndarray) -> np.ndarray:
     local = faces.gather(perfusion)
     good = np.isfinite(local) & (local >= 0) & (faces.label == 0)
     if not good.any() or local[good].mean() <= 0:
-        raise BadInput("the perfusion map has no usable voxel in the tumour", "delivery", "leave it out or mend it")
+        raise BadInput(
+            "the perfusion map has no usable voxel in the tumour", "delivery", "leave it out or mend it"
+        )
     return np.where(good, np.divide(local, local[good].mean(), where=good, out=np.ones_like(local)), 1.0)
 
 

@@ -16,4 +16,4 @@ def case() -> GrowthCase:
 
 @pytest.fixture(scope="session")
 def trained(case: GrowthCase) -> Trained:
-    return train(case, 11, **SETTINGS)  # type: ignore[arg-type]
+    return train(case, 11, SETTINGS)

@@ -9,8 +9,9 @@ from vvuq_twin.domain.parameters import LogNormal, Normal, Parameter, ParameterS
 from vvuq_twin.physics.faces import assemble
 from vvuq_twin.physics.timeline import Timeline, timeline
 from vvuq_twin.reduction.case import GrowthCase, GrowthNoise
+from vvuq_twin.reduction.training import Training
 
-SETTINGS = {"n_train": 24, "n_greedy": 8, "n_valid": 16, "max_rank": 40, "rounds": 0}
+SETTINGS = Training(n_train=24, n_greedy=8, turns=1, n_valid=16, max_rank=40, points=5, rounds=0)
 NOISE = GrowthNoise(0.15, 40.0, (0.0, 20.0, 40.0, 60.0))
 
 

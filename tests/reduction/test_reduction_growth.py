@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from growth_small import small_case, small_timeline
@@ -10,10 +12,13 @@ from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.physics.growth import advance
 from vvuq_twin.reduction.backend import jax, jnp
 from vvuq_twin.reduction.case import GrowthCase, GrowthNoise
-from vvuq_twin.reduction.galerkin import pair_products, pair_weights, quadratic_tensor
+from vvuq_twin.reduction.cubature import exact_square, fitted_square, square
 from vvuq_twin.reduction.propagate import DIVERGED, NOT_FINITE, TOO_STIFF, drug_integrals
+from vvuq_twin.reduction.steps import coarser
+from vvuq_twin.reduction.store import identity
 from vvuq_twin.reduction.training import (
     Trained,
+    Training,
     assemble,
     indicators,
     judge,
@@ -38,9 +43,51 @@ def test_the_packed_tensor_is_the_projection_of_the_square() -> None:
     rng = np.random.default_rng(0)
     v = np.linalg.qr(rng.standard_normal((300, 16)))[0]
     a = rng.standard_normal((5, 16))
-    packed = pair_products(a, np) @ quadratic_tensor(v, block=70)
-    np.testing.assert_allclose(packed, (a @ v.T) ** 2 @ v, atol=1e-13)
-    assert pair_weights(16).sum() == 16**2
+    points, lift = exact_square(v)
+    direct = (a @ v.T) ** 2 @ v
+    np.testing.assert_allclose((a @ points.T) ** 2 @ lift, direct, atol=1e-12)
+    np.testing.assert_allclose(square(v, a, block=70), direct, atol=1e-13)
+
+
+def test_the_fitted_square_learns_what_the_states_have_in_common() -> None:
+    rng = np.random.default_rng(3)
+    x = np.linspace(0.0, 1.0, 400)
+    # states: fronts of one shape anywhere, of which a few dozen modes hold all
+    fields = 1.0 / (1.0 + np.exp((x[None, :] - rng.uniform(0.2, 0.8, 300)[:, None]) / 0.05))
+    fields /= np.linalg.norm(fields, axis=1, keepdims=True)
+    v = np.linalg.svd(fields, full_matrices=False)[2][:20].T
+    states = fields @ v
+    points, lift = fitted_square(v, states[:250], 60, 1)
+    exact = square(v, states[250:])
+    gap = (states[250:] @ points.T) ** 2 @ lift - exact
+    assert points.shape == lift.shape == (60, 20)
+    assert np.linalg.norm(gap) < 1e-4 * np.linalg.norm(exact)
+    few = fitted_square(v, states[:250], 10, 1)
+    worse = (states[250:] @ few[0].T) ** 2 @ few[1] - exact
+    assert np.linalg.norm(worse) > 10 * np.linalg.norm(gap)
+
+
+def test_coarser_steps_keep_events_visits_and_the_edges_of_rates() -> None:
+    line = small_timeline(0.25)
+    inner = np.flatnonzero((line.t > 25.0) & (line.t < 39.0))[17]
+    edge = float((line.t + line.dt)[inner])
+    wide = coarser(line, 3.0, (edge,))
+    assert wide.used < line.used / 2
+    assert wide.dt.sum() == pytest.approx(line.dt.sum(), abs=1e-12)
+    assert wide.dt.max() <= 3.0 + 1e-12
+    for name in ("drug_jump", "dose", "dose_sq", "visit"):
+        fine, coarse = getattr(line, name), getattr(wide, name)
+        empty = -1 if name == "visit" else 0
+        both = [
+            (np.round((x.t + x.dt)[y != empty], 9), y[y != empty]) for x, y in ((line, fine), (wide, coarse))
+        ]
+        for one, other in zip(*both):
+            assert np.array_equal(one, other)
+    ends = (wide.t + wide.dt)[: wide.used]
+    np.testing.assert_allclose(wide.t[1 : wide.used], ends[:-1], atol=1e-9)
+    assert np.abs(ends - edge).min() < 1e-9
+    same = coarser(line, 1e-3)
+    np.testing.assert_allclose(same.dt[: line.used], line.dt[: line.used], atol=1e-12)
 
 
 def test_projected_diffusion_and_kill_are_those_of_the_full_order(trained: Trained, case: GrowthCase) -> None:
@@ -80,7 +127,7 @@ def test_the_error_falls_with_the_rank(case: GrowthCase) -> None:
     unseen = case.space.sample(8, 5, "unseen")
     errors = []
     for rank in (8, 16, 32):
-        reduced, probe = assemble(case, snapshots, 1e-6, rank, 5)
+        reduced, probe = assemble(case, snapshots, Training(max_rank=rank, points=0), 5)
         errors.append(judge([validate(reduced, probe, case, unseen)]).median)
     assert errors[0] > 2 * errors[1] and errors[1] > 1.5 * errors[2]
 
@@ -148,10 +195,13 @@ def test_repeated_runs_are_bit_equal(trained: Trained, case: GrowthCase) -> None
 
 
 def test_training_again_gives_the_same_model(case: GrowthCase) -> None:
-    one, two = (train(case, 7, 8, 4, 8, max_rank=16, rounds=0).reduced for _ in range(2))
+    how = Training(n_train=8, n_greedy=4, turns=1, n_valid=8, max_rank=16, rounds=0)
+    one, two = (train(case, 7, how).reduced for _ in range(2))
     assert np.array_equal(one.vectors, two.vectors)
-    assert np.array_equal(one.operators.quadratic, two.operators.quadratic)
+    assert np.array_equal(one.operators.lift, two.operators.lift)
     assert one.fingerprint == two.fingerprint
+    assert identity(one) == identity(two) and one.timings != two.timings
+    assert identity(replace(one, limit=2 * one.limit)) != identity(one)
 
 
 def test_failed_members_have_a_code_and_leave_the_others_alone(trained: Trained, case: GrowthCase) -> None:
@@ -228,8 +278,6 @@ def test_the_design_reaches_beyond_the_prior(case: GrowthCase) -> None:
     ],
 )
 def test_a_case_that_cannot_be_is_refused(case: GrowthCase, change: dict, words: str) -> None:
-    from dataclasses import replace
-
     if "mean" in change and change["mean"] is None:
         change = {"mean": np.where(np.arange(case.faces.n) == 5, np.nan, case.mean)}
     with pytest.raises(BadInput, match=words):

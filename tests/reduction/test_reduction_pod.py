@@ -34,9 +34,22 @@ def test_signs_do_not_depend_on_the_snapshots_signs(snapshots: np.ndarray) -> No
 
 
 def test_two_levels_agree_with_one(snapshots: np.ndarray) -> None:
-    parts = np.concatenate([compress(p, 1e-9) for p in np.array_split(snapshots, 4)])
+    parts = np.concatenate([compress(p, 1e-9)[0] for p in np.array_split(snapshots, 4)])
     one, two = pod(snapshots, max_rank=10), pod(parts, max_rank=10)
     np.testing.assert_allclose(one.vectors, two.vectors, atol=1e-9)
+
+
+def test_compressed_rows_give_the_snapshots_back(snapshots: np.ndarray) -> None:
+    rows, mix = compress(snapshots, 1e-6)
+    assert len(rows) < len(snapshots)
+    assert np.linalg.norm(mix @ rows - snapshots) < 2e-6 * np.linalg.norm(snapshots)
+
+
+def test_a_share_of_the_voxels_finds_nearly_the_same_space(snapshots: np.ndarray) -> None:
+    whole, part = pod(snapshots, max_rank=5), pod(snapshots, max_rank=5, voxels=150)
+    left = [np.linalg.norm(snapshots - snapshots @ b.vectors @ b.vectors.T) for b in (whole, part)]
+    assert left[1] < 1.5 * left[0]
+    np.testing.assert_allclose(part.vectors.T @ part.vectors, np.eye(5), atol=1e-13)
 
 
 def test_the_gram_matrix_does_not_depend_on_the_block(snapshots: np.ndarray) -> None:

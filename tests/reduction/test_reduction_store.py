@@ -12,11 +12,11 @@ from growth_small import SETTINGS
 from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.reduction.case import GrowthCase
 from vvuq_twin.reduction.store import load, save
-from vvuq_twin.reduction.training import Trained, fingerprint_of
+from vvuq_twin.reduction.training import Trained
 
 
 def test_round_trip(trained: Trained, case: GrowthCase, tmp_path: Path) -> None:
-    mark = fingerprint_of(case, 11, **SETTINGS)  # type: ignore[arg-type]
+    mark = SETTINGS.fingerprint(case, 11)
     path = save(tmp_path / "reduced.npz", trained.reduced, trained.probe)
     model, probe = load(path, mark)
     theta = case.space.sample(4, 1, "store")
@@ -33,9 +33,9 @@ def test_a_stale_model_is_refused(trained: Trained, case: GrowthCase, tmp_path: 
         replace(case, exposure=None),
     ):
         with pytest.raises(BadInput, match="another patient, prior or setting"):
-            load(path, fingerprint_of(other, 11, **SETTINGS))  # type: ignore[arg-type]
+            load(path, SETTINGS.fingerprint(other, 11))
     with pytest.raises(BadInput, match="another"):
-        load(path, fingerprint_of(case, 12, **SETTINGS))  # type: ignore[arg-type]
+        load(path, SETTINGS.fingerprint(case, 12))
 
 
 def test_a_broken_or_missing_file_is_refused(trained: Trained, tmp_path: Path) -> None:

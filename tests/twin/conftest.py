@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from vvuq_twin.reduction.training import train
+from vvuq_twin.reduction.training import Training, train
 from vvuq_twin.twin.growth import FullOrderGrowth, ReducedGrowthTwin
 
 
@@ -24,5 +24,5 @@ def _small() -> ModuleType:
 @pytest.fixture(scope="session")
 def twins() -> tuple[FullOrderGrowth, ReducedGrowthTwin]:
     case = _small().small_case()
-    result = train(case, 11, n_train=24, n_greedy=0, n_valid=8, max_rank=40, rounds=0)
+    result = train(case, 11, Training(n_train=24, n_greedy=0, n_valid=8, max_rank=40, rounds=0))
     return FullOrderGrowth(case), ReducedGrowthTwin(case, result.reduced, result.probe)

@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from ..domain.keys import generator
 from .backend import jax, jnp
 from .case import GrowthCase
-from .galerkin import GrowthOperators, pair_products
+from .galerkin import GrowthOperators
 from .propagate import GrowthInputs
 
 
@@ -74,7 +75,7 @@ def indicator(
     initial_error: Any,
     states: Any,
     visits: Any,
-    stride: int = 4,
+    stride: int = 2,
 ) -> Any:
     """Uncalibrated relative error of each member at each visit.
 
@@ -107,7 +108,7 @@ def indicator(
         a = states[s]
         k, kappa = inputs.growth[:, s, None], kill[:, s, None]
         spread = jnp.einsum("ng,gij,nj->ni", inputs.conductance, operators.diffusion, a)
-        rate = spread + k * (a - pair_products(a, jnp) @ operators.quadratic)
+        rate = spread + k * (a - (a @ operators.points.T) ** 2 @ operators.lift)
         rate = rate - kappa * (1.0 + weight * (operators.omega - 1.0)) * a
         u = a @ probe.basis.T
         full = k * u * (1.0 - u) - kappa * (1.0 + weight * (probe.exposure - 1.0)) * u
@@ -137,12 +138,24 @@ def conformal_factor(ratio: np.ndarray, level: float = 0.99) -> tuple[float, flo
     ratio : ndarray, shape (n,)
         True error over indicator of validation members.
     level : float
-        Wanted. With n members no more than n / (n + 1) can be promised.
+        Wanted.
 
     Returns
     -------
-    factor, reached : float
+    factor : float
+        The split conformal one. Where n / (n + 1) is below ``level`` it is the largest ratio, or the
+        one-sided prediction limit of a lognormal ratio at ``level`` if that is larger.
+    reached : float
+        What the conformal argument alone promises, n / (n + 1) at most; the rest leans on the lognormal.
     """
     n = len(ratio)
-    rank = min(n, int(np.ceil((n + 1) * level)))
-    return float(np.sort(ratio)[rank - 1]), rank / (n + 1)
+    rank = int(np.ceil((n + 1) * level))
+    ordered = np.sort(ratio)
+    if rank <= n:
+        return float(ordered[rank - 1]), rank / (n + 1)
+    largest = float(ordered[-1])
+    if n < 3 or ordered[0] <= 0:
+        return largest, n / (n + 1)
+    logs = np.log(ordered)
+    limit = logs.mean() + stats.t.ppf(level, n - 1) * logs.std(ddof=1) * np.sqrt(1.0 + 1.0 / n)
+    return max(largest, float(np.exp(limit))), n / (n + 1)

@@ -8,7 +8,8 @@ becomes, exactly,
 
     da/dt = sum_g c_g(D) (V^T A_g V) a + k (a - T:a a) - kappa(t) (1 + e (omega - 1)) a,
 
-``T_ijl = sum_x V_xi V_xj V_xl`` (symmetric). V is rotated so that ``V^T diag(w) V = diag(omega)``: the
+``T_ijl = sum_x V_xi V_xj V_xl`` (symmetric), held as ``T:a a = L^T (P a)^2``, exact or fitted
+(:mod:`~vvuq_twin.reduction.cubature`). V is rotated so that ``V^T diag(w) V = diag(omega)``: the
 kill is then one exponential per coefficient. A fraction of radiotherapy is one factor for all.
 """
 
@@ -19,8 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .cubature import exact_square
+
 PAD = 8
-_BLOCK = 4096
 
 
 class GrowthOperators(NamedTuple):
@@ -30,18 +32,20 @@ class GrowthOperators(NamedTuple):
     ----------
     diffusion : array, shape (G, size, size)
         ``V^T A_g V`` of each face group.
-    quadratic : array, shape (size (size + 8) / 2, size)
-        The symmetric tensor in the packing of :func:`pair_products`.
+    points, lift : array, shape (m, size)
+        The projected square ``L^T (P a)^2``.
     omega : array, shape (size,)
         Eigenvalues of the projected relative exposure.
     total : array, shape (size,)
         ``sum_x V_x``: the sum over voxels is linear in the coefficients.
-    spectral : array, shape (G,)
-        Largest modulus of the eigenvalues of each group's term, for the stability bound.
+    spectral : float
+        Largest modulus of the eigenvalues of the sum of the groups' terms: times the largest conductance
+        it bounds the diffusion's rate.
     """
 
     diffusion: Any
-    quadratic: Any
+    points: Any
+    lift: Any
     omega: Any
     total: Any
     spectral: Any
@@ -50,47 +54,6 @@ class GrowthOperators(NamedTuple):
 def padded(rank: int, multiple: int = PAD) -> int:
     """The next multiple of ``multiple``, at least one."""
     return max(multiple, -(-rank // multiple) * multiple)
-
-
-def pair_products(a: Any, xp: Any) -> Any:
-    """Products ``a_i a_j`` of a (N, size), each pair at least once: 8 rows by the columns from there on.
-
-    Returns
-    -------
-    array, shape (N, size (size + 8) / 2)
-    """
-    n, size = a.shape
-    parts = [
-        (a[:, i : i + PAD, None] * a[:, None, i:]).reshape(n, PAD * (size - i)) for i in range(0, size, PAD)
-    ]
-    return xp.concatenate(parts, axis=1)
-
-
-def pair_weights(size: int) -> np.ndarray:
-    """How often each product counts, so that the packed sum equals the sum over all i, j.
-
-    Within a diagonal block both orders are present (weight 1), right of it only one (weight 2).
-    """
-    parts = []
-    for i in range(0, size, PAD):
-        w = np.full((PAD, size - i), 2.0)
-        w[:, :PAD] = 1.0
-        parts.append(w.ravel())
-    return np.concatenate(parts)
-
-
-def quadratic_tensor(vectors: np.ndarray, block: int = _BLOCK) -> np.ndarray:
-    """Packed tensor ``sum_x V_xi V_xj V_xl`` for V (n, size), by matrix products over blocks of voxels.
-
-    Rows of V that vanish do not cost anything if the caller leaves them out. Work n size^3, memory
-    block x size^2 / 2.
-    """
-    n, size = vectors.shape
-    out = np.zeros((size * (size + PAD) // 2, size))
-    for start in range(0, n, block):
-        rows = vectors[start : start + block]
-        out += pair_products(rows, np).T @ rows
-    return out * pair_weights(size)[:, None]
 
 
 def rotate_to_exposure(vectors: np.ndarray, exposure: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +81,11 @@ def rotate_to_exposure(vectors: np.ndarray, exposure: np.ndarray | None) -> tupl
 
 
 def project(
-    vectors: np.ndarray, terms: Sequence[Any], rows: np.ndarray, omega: np.ndarray
+    vectors: np.ndarray,
+    terms: Sequence[Any],
+    rows: np.ndarray,
+    omega: np.ndarray,
+    squares: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> GrowthOperators:
     """Operators of the reduced model.
 
@@ -131,18 +98,21 @@ def project(
     rows : ndarray of int, shape (n_rows,)
     omega : ndarray, shape (r,)
         From :func:`rotate_to_exposure`.
+    squares : tuple of ndarray, optional
+        Points and lift, each (m, r); the exact ones by default.
     """
     r = vectors.shape[1]
     size = padded(r)
     diffusion = np.zeros((len(terms), size, size))
-    spectral = np.zeros(len(terms))
     for g, term in enumerate(terms):
         small = vectors.T @ (term.tocsr()[rows][:, rows] @ vectors)
-        small = 0.5 * (small + small.T)
-        diffusion[g, :r, :r] = small
-        spectral[g] = np.abs(np.linalg.eigvalsh(small)).max() if r else 0.0
-    wide = np.zeros((len(vectors), size))
-    wide[:, :r] = vectors
-    full_omega = np.ones(size)
+        diffusion[g, :r, :r] = 0.5 * (small + small.T)
+    spectral = float(np.abs(np.linalg.eigvalsh(diffusion.sum(axis=0))).max())
+    points, lift = exact_square(vectors) if squares is None else squares
+    extra = ((0, 0), (0, size - r))
+    full_omega, total = np.ones(size), np.zeros(size)
     full_omega[:r] = omega
-    return GrowthOperators(diffusion, quadratic_tensor(wide), full_omega, wide.sum(axis=0), spectral)
+    total[:r] = vectors.sum(axis=0)
+    return GrowthOperators(
+        diffusion, np.pad(points, extra), np.pad(lift, extra), full_omega, total, np.asarray(spectral)
+    )

@@ -16,9 +16,11 @@ import numpy as np
 from ..physics.faces import harmonic
 from .backend import jnp
 from .case import GrowthCase
+from .cubature import fitted_square
 from .galerkin import GrowthOperators, padded, project, rotate_to_exposure
 from .pod import pod
 from .propagate import GrowthInputs, drug_integrals, propagate
+from .steps import coarser
 
 _BLOCK = 16384
 
@@ -32,6 +34,8 @@ class Snapshots:
     rows : ndarray of int, shape (n_rows,)
         Active voxels where any snapshot is not negligible.
     values : ndarray, shape (k, n_rows)
+    mix : ndarray, shape (m, k)
+        ``mix @ values`` gives the m fields back that were compressed.
     members : int
         Runs they come from.
     largest : float
@@ -40,6 +44,7 @@ class Snapshots:
 
     rows: np.ndarray
     values: np.ndarray
+    mix: np.ndarray
     members: int
     largest: float
 
@@ -59,8 +64,10 @@ class ReducedGrowth:
     operators : GrowthOperators
     limit : float
         Norm of the coefficients beyond which a member has left the trained range.
+    longest : float
+        Days; where nothing happens the model takes as few steps as this allows (:func:`stepped`).
     substeps : int
-        Runge-Kutta steps per step of the timeline.
+        Runge-Kutta steps per such step.
     size_full : int
         Active voxels n.
     singular_values : ndarray
@@ -69,6 +76,8 @@ class ReducedGrowth:
         Hash of what it was built from.
     errors : dict
         Measured and calibrated errors (:class:`~vvuq_twin.reduction.training.Validation`), as plain numbers.
+    timings : dict
+        What training and running cost; no part of what the model is.
     """
 
     rank: int
@@ -76,11 +85,13 @@ class ReducedGrowth:
     vectors: np.ndarray
     operators: GrowthOperators
     limit: float
+    longest: float
     substeps: int
     size_full: int
     singular_values: np.ndarray
     fingerprint: str = ""
     errors: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -132,7 +143,8 @@ class ReducedGrowth:
         return self.initial(case, values.initial, xp), driven, final
 
     def every_step(self, case: GrowthCase, theta: Any, xp: Any = np) -> tuple[Any, Any, Any]:
-        """Coefficients after every padded step (S, N, size), at the start (N, size), and status (N,)."""
+        """Coefficients after every padded step (S, N, size) of the ``case``'s own timeline (see :func:`stepped`),
+        at the start (N, size), and status (N,)."""
         a0, driven, _ = self.inputs(case, theta, xp)
         states, _, status = propagate(self.operators, a0, driven, case.timeline.dt, self.limit, self.substeps)
         return states, a0, status
@@ -154,9 +166,28 @@ class ReducedGrowth:
         status : array of int, shape (N,)
             A code of :data:`~vvuq_twin.reduction.propagate.STATUS`.
         """
+        case = stepped(case, self.longest)
         states, a0, status = self.every_step(case, theta, xp)
         out = jnp.transpose(at_visits(case, states, a0), (1, 0, 2))
         return (np.asarray(out), np.asarray(status)) if xp is np else (out, status)
+
+
+def stepped(case: GrowthCase, longest: float) -> GrowthCase:
+    """The case on the fewest steps, none longer than ``longest`` days, that end on all its events."""
+    edges = () if case.noise is None else case.noise.edges
+    return case.on(coarser(case.timeline, longest, edges))
+
+
+def cheapest_steps(case: GrowthCase, longest: float, rate: float) -> tuple[float, int]:
+    """Longest step (days) and Runge-Kutta steps in it, stable for a diffusion of this rate (1/day), with the
+    least work: many events ask for short steps anyway, where splitting all steps would be waste."""
+    found = []
+    for share in (1.0, 1.5, 2.0, 3.0, 4.0):
+        line = stepped(case, longest / share).timeline
+        substeps = max(1, int(np.ceil(rate * float(line.dt.max()) / 2.4)))
+        found.append((line.used * substeps, share, substeps))
+    _, share, substeps = min(found)
+    return longest / share, substeps
 
 
 def at_visits(case: GrowthCase, states: Any, a0: Any) -> Any:
@@ -196,6 +227,9 @@ def build(
     tolerance: float = 2e-4,
     max_rank: int = 80,
     stiffest: float = 0.0,
+    longest: float = 1.0,
+    points: int = 0,
+    seed: int = 0,
 ) -> ReducedGrowth:
     """Basis and operators from the snapshots of all batches.
 
@@ -210,6 +244,13 @@ def build(
     stiffest : float
         Largest conductance (mm2/day) for which the time steps must stay stable; the training's
         largest if smaller.
+    longest : float
+        Longest step, days.
+    points : int
+        Voxels per mode at which the square is taken (:func:`~vvuq_twin.reduction.cubature.fitted_square`);
+        0 for the exact tensor.
+    seed : int
+        For the choice of the voxels.
 
     Returns
     -------
@@ -225,18 +266,27 @@ def build(
     basis = pod(values, tolerance, max_rank)
     exposure = None if case.exposure is None else case.exposure[rows]
     vectors, omega = rotate_to_exposure(basis.vectors, exposure)
-    operators = project(vectors, case.faces.sparse_terms(), rows, omega)
+    squares = None
+    if points and basis.rank > 2 * points:
+        small = values @ vectors
+        ends = np.cumsum([0, *(len(s.values) for s in snapshots)])
+        states = np.concatenate([s.mix @ small[a:b] for s, a, b in zip(snapshots, ends, ends[1:])])
+        wanted = points * padded(basis.rank)
+        # from fewer states than voxels nothing can be learnt
+        squares = fitted_square(vectors, states, wanted, seed) if len(states) >= wanted else None
+    operators = project(vectors, case.faces.sparse_terms(), rows, omega, squares)
     wide = np.zeros((len(rows), padded(basis.rank)))
     wide[:, : basis.rank] = vectors
-    speed = float(operators.spectral.sum()) * stiffest * float(case.timeline.dt.max())
+    longest, substeps = cheapest_steps(case, longest, float(operators.spectral) * stiffest)
     return ReducedGrowth(
         rank=basis.rank,
         rows=rows,
         vectors=wide,
         operators=operators,
         limit=3.0 * max(s.largest for s in snapshots),
-        substeps=max(1, int(np.ceil(speed / 2.4))),
+        longest=longest,
+        substeps=substeps,
         size_full=case.faces.n,
         singular_values=basis.singular_values,
-        fingerprint=fingerprint(case, tolerance, max_rank),
+        fingerprint=fingerprint(case, tolerance, max_rank, longest, points, seed),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _BLOCK = 65536
+_VOXELS = 20000
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def rank_for(singular_values: np.ndarray, tolerance: float, max_rank: int | None
     return max(1, r if max_rank is None else min(r, max_rank))
 
 
-def pod(snapshots: np.ndarray, tolerance: float = 1e-4, max_rank: int | None = None) -> Basis:
+def pod(
+    snapshots: np.ndarray, tolerance: float = 1e-4, max_rank: int | None = None, voxels: int = _VOXELS
+) -> Basis:
     """POD basis of snapshot rows.
 
     Parameters
@@ -82,13 +85,18 @@ def pod(snapshots: np.ndarray, tolerance: float = 1e-4, max_rank: int | None = N
     tolerance : float
         Relative tail energy (root of the truncated part of the sum of squares) at most this.
     max_rank : int, optional
+    voxels : int
+        The Gram matrix of more voxels than this is estimated from every so-many-th: which
+        combinations of the snapshots matter does not take all of them to see.
 
     Returns
     -------
     Basis
         ``vectors`` of shape (n, r).
     """
-    sigma, left = _spectrum(snapshots)
+    stride = max(1, snapshots.shape[1] // voxels)
+    sigma, left = _spectrum(snapshots[:, ::stride])
+    sigma = sigma * np.sqrt(stride)
     r = rank_for(sigma, tolerance, max_rank)
     if r == 0:
         return Basis(np.zeros((snapshots.shape[1], 0)), sigma)
@@ -99,11 +107,13 @@ def pod(snapshots: np.ndarray, tolerance: float = 1e-4, max_rank: int | None = N
     return Basis(vectors * np.sign(vectors[largest, np.arange(r)]), sigma)
 
 
-def compress(snapshots: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
-    """Few rows with (nearly) the same second moments: ``sigma_i v_i``, shape (k, n).
+def compress(snapshots: np.ndarray, tolerance: float = 1e-6) -> tuple[np.ndarray, np.ndarray]:
+    """Few rows with (nearly) the same second moments: ``sigma_i v_i``, shape (k, n), and the mix (m, k) of
+    them that gives the snapshots back.
 
     The snapshot matrix is replaced by its truncated singular vectors scaled by their values, so that
     a decomposition of several such results equals that of all snapshots up to ``tolerance``.
     """
     sigma, left = _spectrum(snapshots)
-    return left[:, : rank_for(sigma, tolerance)].T @ snapshots
+    mix = left[:, : rank_for(sigma, tolerance)]
+    return mix.T @ snapshots, mix

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .backend import jax, jnp
-from .galerkin import GrowthOperators, pair_products
+from .galerkin import GrowthOperators
 
 OK, DIVERGED, TOO_STIFF, NOT_FINITE = 0, 1, 2, 3
 STATUS = {
@@ -77,13 +77,15 @@ def propagate(
         A code of :data:`STATUS`; the values are finite in any case.
     """
     groups, size, _ = operators.diffusion.shape
+    # one product with everything that multiplies the coefficients
     stacked = jnp.transpose(operators.diffusion, (2, 0, 1)).reshape(size, groups * size)
+    stacked = jnp.concatenate([stacked, operators.points.T], axis=1)
     c = inputs.conductance[:, :, None]
 
     finite = jnp.isfinite(a0).all(axis=1)
     for part in inputs:
         finite &= jnp.isfinite(part).reshape(len(a0), -1).all(axis=1)
-    stiff = (inputs.conductance @ operators.spectral) * jnp.max(dt) / substeps > _STABLE
+    stiff = inputs.conductance.max(axis=1) * operators.spectral * jnp.max(dt) / substeps > _STABLE
     status0 = jnp.where(~finite, NOT_FINITE, jnp.where(stiff, TOO_STIFF, OK))
     good = status0 == OK
     # members that cannot run are given harmless inputs, so that neither values nor gradients are spoilt
@@ -95,8 +97,9 @@ def propagate(
     relative = 1.0 + weight[:, None] * (operators.omega[None, :] - 1.0)
 
     def rate(a: Any, k: Any) -> Any:
-        spread = (conductance * (a @ stacked).reshape(-1, groups, size)).sum(axis=1)
-        return spread + k * (a - pair_products(a, jnp) @ operators.quadratic)
+        both = a @ stacked
+        spread = (conductance * both[:, : groups * size].reshape(-1, groups, size)).sum(axis=1)
+        return spread + k * (a - both[:, groups * size :] ** 2 @ operators.lift)
 
     def move(a: Any, x: tuple[Any, ...]) -> Any:
         h, k, first, second = x

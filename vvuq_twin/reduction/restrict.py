@@ -13,7 +13,7 @@ import numpy as np
 
 from .case import GrowthCase
 from .galerkin import padded, project, rotate_to_exposure
-from .growth import ReducedGrowth
+from .growth import ReducedGrowth, stepped
 
 
 def restrict(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, rank: int) -> ReducedGrowth:
@@ -33,6 +33,7 @@ def restrict(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, rank: 
     ReducedGrowth
         Without errors: measure them against ``reduced`` with :func:`distance`.
     """
+    case = stepped(case, reduced.longest)
     states, a0, status = reduced.every_step(case, theta)
     good = np.flatnonzero(np.asarray(status) == 0)
     visited = np.concatenate([np.asarray(a0)[None], np.asarray(states)[: case.timeline.used]])[:, good]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -14,7 +15,24 @@ from .estimate import Probe
 from .galerkin import GrowthOperators
 from .growth import ReducedGrowth
 
-FORMAT = 1
+FORMAT = 2
+
+
+def identity(reduced: ReducedGrowth) -> str:
+    """Hash of everything that the model computes with; what it cost to train is no part of it."""
+    digest = hashlib.sha256(reduced.fingerprint.encode())
+    for array in (reduced.rows, reduced.vectors, *reduced.operators):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    plain = (
+        reduced.rank,
+        reduced.limit,
+        reduced.longest,
+        reduced.substeps,
+        reduced.size_full,
+        reduced.errors,
+    )
+    digest.update(json.dumps(plain, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def save(path: Path, reduced: ReducedGrowth, probe: Probe) -> Path:
@@ -29,10 +47,12 @@ def save(path: Path, reduced: ReducedGrowth, probe: Probe) -> Path:
         "format": FORMAT,
         "rank": reduced.rank,
         "limit": reduced.limit,
+        "longest": reduced.longest,
         "substeps": reduced.substeps,
         "size_full": reduced.size_full,
         "fingerprint": reduced.fingerprint,
         "errors": reduced.errors,
+        "timings": reduced.timings,
     }
     arrays = {f"operators_{k}": np.asarray(v) for k, v in reduced.operators._asdict().items()}
     arrays |= {f"probe_{k}": np.asarray(v) for k, v in probe._asdict().items()}
@@ -52,7 +72,7 @@ def load(path: Path, expected: str) -> tuple[ReducedGrowth, Probe]:
     ----------
     path : Path
     expected : str
-        :func:`~vvuq_twin.reduction.training.fingerprint_of` of the case and the training's settings.
+        :meth:`~vvuq_twin.reduction.training.Training.fingerprint` of the case and the training's settings.
 
     Raises
     ------
@@ -77,11 +97,13 @@ def load(path: Path, expected: str) -> tuple[ReducedGrowth, Probe]:
             vectors=data["vectors"],
             operators=operators,
             limit=float(plain["limit"]),
+            longest=float(plain["longest"]),
             substeps=int(plain["substeps"]),
             size_full=int(plain["size_full"]),
             singular_values=data["singular_values"],
             fingerprint=str(plain["fingerprint"]),
             errors=plain["errors"],
+            timings=plain["timings"],
         )
     except BadInput:
         raise

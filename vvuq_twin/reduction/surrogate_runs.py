@@ -81,9 +81,7 @@ def compress_runs(z: np.ndarray, values: np.ndarray, status: np.ndarray, toleran
         empty = np.zeros((len(kept), values.shape[1], 0))
         return RunBatch(np.asarray(z)[good], rows, np.zeros((0, len(rows))), empty, int((~good).sum()))
     flat = flat[:, rows]
-    local = compress(flat, tolerance)
-    size = (local**2).sum(axis=1)
-    coefficients = (flat @ local.T) / size
+    local, coefficients = compress(flat, tolerance)
     return RunBatch(
         np.asarray(z, dtype=float)[good],
         rows,

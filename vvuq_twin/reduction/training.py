@@ -1,8 +1,8 @@
 """The offline part of the reduced growth model, in pieces that can run as batches anywhere.
 
-``training_parameters`` -> ``run_full`` (per batch) -> ``build`` -> ``validate`` (per batch) -> ``judge``;
-:func:`train` joins them and adds the worst validation members to the training until the error is small
-enough. The last judgement is always on parameters that no basis has seen.
+``training_parameters`` -> ``run_full`` (per batch) -> ``assemble`` -> ``propose`` and again -> ``validate``
+(per batch) -> ``judge``; :func:`train` joins them and adds the worst validation members to the training until
+the error is small enough. The last judgement is always on parameters that no basis has seen.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from ..domain.errors import BadInput
 from ..domain.parameters import ParameterSpace
 from ..physics.growth import advance
 from ..physics.timeline import Timeline
 from .case import GrowthCase, GrowthValues
 from .estimate import Probe, conformal_factor, indicator, make_probe
-from .growth import ReducedGrowth, Snapshots, build, fingerprint
+from .growth import ReducedGrowth, Snapshots, build, fingerprint, stepped
 from .pod import compress
 from .propagate import propagate
 
 #: Cellularity below which a voxel does not belong to the basis' support.
-NEGLIGIBLE = 1e-5
+NEGLIGIBLE = 1e-4
 #: A tumour of fewer voxels is judged where it was at the first visit.
 FEW_VOXELS = 20
 #: Members the reduced model is timed with (it is meant for ensembles).
@@ -82,7 +83,9 @@ def _one(values: GrowthValues, i: int) -> GrowthValues:
     return GrowthValues(*(v[i : i + 1] for v in values))
 
 
-def run_full(case: GrowthCase, theta: np.ndarray, snapshots: int = 14, tolerance: float = 1e-5) -> Snapshots:
+def run_full(
+    case: GrowthCase, theta: np.ndarray, snapshots: int = 12, tolerance: float = 1e-4, longest: float = 1.0
+) -> Snapshots:
     """Full-order runs of a batch, compressed. Memory: one run and the compressed result.
 
     Parameters
@@ -93,12 +96,15 @@ def run_full(case: GrowthCase, theta: np.ndarray, snapshots: int = 14, tolerance
         Recorded per run besides the visits.
     tolerance : float
         Relative energy the compression may leave out.
+    longest : float
+        Longest step, days: the basis need not know the last digits of the full order's time steps.
 
     Notes
     -----
     Snapshots are scaled to norm one, so that small tumours count as much as large ones, unless they
     are smaller than :func:`least_norm`. Members that failed are left out.
     """
+    case = stepped(case, longest)
     line = snapshot_timeline(case.timeline, snapshots)
     values = case.values(theta)
     floor = least_norm(case)
@@ -127,21 +133,22 @@ def initial_span(case: GrowthCase, runs: int) -> Snapshots:
     size = float(np.linalg.norm(case.mean))
     fields = np.concatenate([case.mean[None, :], case.modes])
     rows = np.flatnonzero(np.abs(fields).max(axis=0) > NEGLIGIBLE)
-    return Snapshots(rows, fields[:, rows] * np.sqrt(2.0 * max(runs, 1)) / size, 0, size)
+    values = fields[:, rows] * np.sqrt(2.0 * max(runs, 1)) / size
+    return Snapshots(rows, values, np.zeros((0, len(values))), 0, size)
 
 
 def _joined(
     rows: list[np.ndarray], values: list[np.ndarray], members: int, largest: float, tolerance: float
 ) -> Snapshots:
     if not rows:
-        return Snapshots(np.zeros(0, dtype=np.int64), np.zeros((0, 0)), 0, 0.0)
+        return Snapshots(np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros((0, 0)), 0, 0.0)
     union = np.unique(np.concatenate(rows))
     out = np.zeros((sum(len(v) for v in values), len(union)))
     at = 0
     for mine, part in zip(rows, values):
         out[at : at + len(part), np.searchsorted(union, mine)] = part
         at += len(part)
-    return Snapshots(union, compress(out, tolerance), members, largest)
+    return Snapshots(union, *compress(out, tolerance), members, largest)
 
 
 @dataclass(frozen=True)
@@ -151,23 +158,24 @@ class Comparison:
     Parameters
     ----------
     error : ndarray, shape (N, V)
-        See :func:`relative_error`.
+        See :func:`relative_error`; a tumour that is smaller than its first extent at the detection limit is
+        judged relative to that.
+    strict : ndarray, shape (N, V)
+        The same relative to the tumour itself however small, down to ``FEW_VOXELS`` voxels.
     indicator : ndarray, shape (N,)
         Uncalibrated estimate of the worst visit's error.
     total, volume : ndarray, shape (2, N, V)
         Visible cellularity (voxels) and volume (voxels), full order first.
     status : ndarray of int, shape (N,)
         Of the reduced model.
-    seconds : tuple of float
-        Processor time of all members: full order, reduced order.
     """
 
     error: np.ndarray
+    strict: np.ndarray
     indicator: np.ndarray
     total: np.ndarray
     volume: np.ndarray
     status: np.ndarray
-    seconds: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -180,19 +188,14 @@ class Validation:
     median, percentile_99, worst : float
         Of the worst visit's relative L2 error inside the tumour. With fewer than 100 members the
         percentile is the largest.
+    strict_worst : float
+        The worst error relative to the tumour itself, however small it has become.
     factor, level : float
         Calibration of the error estimate and the probability it reaches (n / (n + 1) at most).
     tightness : float
         Median of estimate over truth.
     total_bias, total_sd, volume_bias, volume_sd : tuple of float
         Relative error of the visible cellularity and volume per visit: mean, root mean square.
-    speed_up : float
-        Processor time per member of the full over that of the reduced order (in a crowd of 64 members),
-        equal steps, one thread each.
-    full_seconds, reduced_seconds, offline_seconds : float
-        Per member, per member, and all training together.
-    break_even : float
-        Members after which the training has paid.
     failed : int
         Members with a status other than good.
     """
@@ -201,6 +204,7 @@ class Validation:
     median: float
     percentile_99: float
     worst: float
+    strict_worst: float
     factor: float
     level: float
     tightness: float
@@ -208,11 +212,6 @@ class Validation:
     total_sd: tuple[float, ...]
     volume_bias: tuple[float, ...]
     volume_sd: tuple[float, ...]
-    speed_up: float
-    full_seconds: float
-    reduced_seconds: float
-    offline_seconds: float
-    break_even: float
     failed: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -220,17 +219,29 @@ class Validation:
         return asdict(self)
 
 
-def relative_error(truth: np.ndarray, twin: np.ndarray, n_detect: float, first: np.ndarray) -> float:
+def relative_error(
+    truth: np.ndarray, twin: np.ndarray, n_detect: float, first: np.ndarray, least: float = 0.0
+) -> float:
     """Relative L2 difference of two fields (n,) inside the tumour, ``truth >= n_detect``.
 
-    Where fewer than ``FEW_VOXELS`` are detectable, over the tumour's region at the start (``first``),
-    relative to a field at the detection limit: a tumour that has vanished has no relative error.
+    Parameters
+    ----------
+    truth, twin, first : ndarray, shape (n,)
+        Full order, reduced order, and the initial field.
+    n_detect : float
+    least : float
+        A tumour of a smaller norm is judged relative to this one (:func:`least_norm`).
+
+    Notes
+    -----
+    A tumour that has nearly vanished has no meaningful error relative to itself. Where fewer than
+    ``FEW_VOXELS`` are detectable the difference is taken over the tumour's region at the start, relative to a
+    field at the detection limit there.
     """
     region = truth >= n_detect
-    least = 0.0
     if region.sum() < FEW_VOXELS:
         region = first >= n_detect
-        least = n_detect * np.sqrt(region.sum())
+        least = max(least, n_detect * float(np.sqrt(region.sum())))
     scale = max(float(np.linalg.norm(truth[region])), least, 1e-300)
     return float(np.linalg.norm((twin - truth)[region])) / scale
 
@@ -251,6 +262,7 @@ def visit_steps(case: GrowthCase) -> np.ndarray:
 
 def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray) -> np.ndarray:
     """Uncalibrated relative error of each member at each visit, shape (N, V)."""
+    case = stepped(case, reduced.longest)
     a0, driven, _ = reduced.inputs(case, theta)
     states, _, _ = propagate(reduced.operators, a0, driven, case.timeline.dt, reduced.limit, reduced.substeps)
     cells = reduced.rows[case.occupied[reduced.rows]]
@@ -264,42 +276,80 @@ def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np
 
 def validate(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray) -> Comparison:
     """Run both orders for a batch and compare them. Memory: one full-order run at a time."""
-    crowd = np.resize(theta, (max(CROWD, len(theta)), theta.shape[1]))
-    reduced.run(case, crowd)  # compile first, so that the time below is that of running
-    # processor time: what other programs do on the machine does not count
-    start = time.process_time()
-    coefficients, status = (x[: len(theta)] for x in reduced.run(case, crowd))
-    reduced_time = (time.process_time() - start) * len(theta) / len(crowd)
+    coefficients, status = reduced.run(case, theta)
     visits = len(case.timeline.visits)
-    error = np.zeros((len(theta), visits))
+    error, strict = np.zeros((len(theta), visits)), np.zeros((len(theta), visits))
     total, volume = np.zeros((2, len(theta), visits)), np.zeros((2, len(theta), visits))
     values = case.values(theta)
-    full_time = 0.0
+    least = least_norm(case)
     for i in range(len(theta)):
         one = _one(values, i)
         first = case.initial(one.initial)
-        start = time.process_time()
         states, _ = advance(case.faces, first, case.parameters(one), case.timeline, case.exposure)
-        full_time += time.process_time() - start
         truth, twin = states[0], reduced.reconstruct(coefficients[i])
         for v in range(visits):
-            error[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0])
+            error[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0], least)
+            strict[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0])
         total[0, i], volume[0, i] = _visible(truth, case.n_detect)
         total[1, i], volume[1, i] = _visible(twin, case.n_detect)
     raw = indicators(reduced, probe, case, theta).max(axis=1)
-    return Comparison(error, raw, total, volume, status, (full_time, reduced_time))
+    return Comparison(error, strict, raw, total, volume, status)
 
 
-def judge(comparisons: list[Comparison], offline_seconds: float = 0.0) -> Validation:
+@dataclass(frozen=True)
+class Timings:
+    """Processor time per member, one thread, in a crowd of ``CROWD`` members for the reduced order.
+
+    Parameters
+    ----------
+    full, equal, own : float
+        Full order; reduced order at the full order's steps; at its own, longer ones. Seconds.
+    offline : float
+        Training, seconds on the clock.
+    """
+
+    full: float
+    equal: float
+    own: float
+    offline: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers; ``speed_up`` is at equal steps, ``break_even`` members after which training has paid."""
+        return {
+            "speed_up": self.full / self.equal, "speed_up_own_steps": self.full / self.own,
+            "full_seconds": self.full, "reduced_seconds": self.own, "offline_seconds": self.offline,
+            "break_even": self.offline / max(self.full - self.own, 1e-300),
+        }  # fmt: skip
+
+
+def measure(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, offline: float = 0.0) -> Timings:
+    """Time both orders on members (N, p). Processor time: what other programs do does not count."""
+    crowd = np.resize(theta, (max(CROWD, len(theta)), theta.shape[1]))
+
+    def quick(model: ReducedGrowth) -> float:
+        model.run(case, crowd)  # compile first
+        start = time.process_time()
+        model.run(case, crowd)
+        return (time.process_time() - start) / len(crowd)
+
+    values = case.values(theta)
+    start = time.process_time()
+    for i in range(len(theta)):
+        one = _one(values, i)
+        first = case.initial(one.initial)
+        advance(case.faces, first, case.parameters(one), case.timeline, case.exposure)
+    full = (time.process_time() - start) / len(theta)
+    equal = replace(reduced, longest=float(case.timeline.dt[case.timeline.dt > 0].min()))
+    return Timings(full, quick(equal), quick(reduced), offline)
+
+
+def judge(comparisons: list[Comparison]) -> Validation:
     """Statistics of the error over all validation members, and the calibration of the estimate."""
     good = np.concatenate([c.status for c in comparisons]) == 0
     error = np.concatenate([c.error for c in comparisons])[good]
     raw = np.concatenate([c.indicator for c in comparisons])[good]
     total = np.concatenate([c.total for c in comparisons], axis=1)[:, good]
     volume = np.concatenate([c.volume for c in comparisons], axis=1)[:, good]
-    members = len(good)
-    full = sum(c.seconds[0] for c in comparisons) / members
-    quick = sum(c.seconds[1] for c in comparisons) / members
     worst = error.max(axis=1)
     factor, level = conformal_factor(worst / np.maximum(raw, 1e-300))
 
@@ -311,10 +361,11 @@ def judge(comparisons: list[Comparison], offline_seconds: float = 0.0) -> Valida
     total_bias, total_sd = relative(total)
     volume_bias, volume_sd = relative(volume)
     return Validation(
-        members=members,
+        members=len(good),
         median=float(np.median(worst)),
         percentile_99=float(np.quantile(worst, 0.99, method="higher")),
         worst=float(worst.max()),
+        strict_worst=float(np.concatenate([c.strict for c in comparisons])[good].max()),
         factor=factor,
         level=level,
         tightness=float(np.median(factor * raw / np.maximum(worst, 1e-300))),
@@ -322,22 +373,18 @@ def judge(comparisons: list[Comparison], offline_seconds: float = 0.0) -> Valida
         total_sd=total_sd,
         volume_bias=volume_bias,
         volume_sd=volume_sd,
-        speed_up=full / quick,
-        full_seconds=full,
-        reduced_seconds=quick,
-        offline_seconds=offline_seconds,
-        break_even=offline_seconds / max(full - quick, 1e-300),
         failed=int((~good).sum()),
     )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A reduced growth model, its probe for the error estimate, and its validation."""
+    """A reduced growth model, its probe for the error estimate, its validation and what it cost."""
 
     reduced: ReducedGrowth
     probe: Probe
     validation: Validation
+    timings: Timings
 
 
 def _serial(task: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -357,16 +404,14 @@ def stiffest_conductance(case: GrowthCase, score: float = 4.0) -> float:
 
 
 def assemble(
-    case: GrowthCase,
-    snapshots: list[Snapshots],
-    tolerance: float,
-    max_rank: int,
-    seed: int,
-    samples: int = 256,
+    case: GrowthCase, snapshots: list[Snapshots], how: Training, seed: int, samples: int = 256
 ) -> tuple[ReducedGrowth, Probe]:
     """Basis, operators and probe from snapshots, the span of the initial field included."""
     start = initial_span(case, sum(s.members for s in snapshots))
-    reduced = build(case, [start, *snapshots], tolerance, max_rank, stiffest_conductance(case))
+    reduced = build(
+        case, [start, *snapshots], how.tolerance, how.max_rank, stiffest_conductance(case), how.longest,
+        how.points, seed,
+    )  # fmt: skip
     energy = (reduced.vectors**2).sum(axis=1)
     return reduced, make_probe(case, reduced.vectors, reduced.rows, energy, samples, seed)
 
@@ -378,50 +423,69 @@ def propose(
     n: int,
     seed: int,
     pool: int = 192,
-    spread: float = 1.3,
+    spread: float = 1.15,
 ) -> np.ndarray:
     """The greedy step: of ``pool`` draws from a prior widened by ``spread`` the ``n`` with the largest
     indicated error. No full-order run is needed."""
     z = spread * case.space.gaussian_sample(pool, seed, "reduction-pool")
     pool_theta = np.asarray(case.space.from_gaussian(z))
-    a = indicators(reduced, probe, case, pool_theta).max(axis=1)
-    return pool_theta[np.sort(np.argsort(-a, kind="stable")[:n])]
+    parts = [indicators(reduced, probe, case, x).max(axis=1) for x in batches(pool_theta, CROWD)]
+    worst = np.argsort(-np.concatenate(parts), kind="stable")[:n]
+    return pool_theta[np.sort(worst)]
 
 
-def train(
-    case: GrowthCase,
-    seed: int,
-    n_train: int = 48,
-    n_greedy: int = 16,
-    n_valid: int = 16,
-    tolerance: float = 1e-3,
-    max_rank: int = 96,
-    target: float = 0.01,
-    rounds: int = 1,
-    batch: int = 8,
-    mapper: Mapper = _serial,
-) -> Trained:
-    """Train, enrich greedily and validate a reduced model.
+@dataclass(frozen=True)
+class Training:
+    """Settings of the training.
 
     Parameters
     ----------
-    case : GrowthCase
-    seed : int
     n_train : int
         Designed full-order runs.
-    n_greedy : int
-        Further ones where the error indicator is largest over a pool of prior draws.
+    n_greedy, turns : int
+        Further ones in each of so many turns, where the error indicator is largest over a pool of draws.
     n_valid : int
         Unseen prior draws that judge the result.
     tolerance : float
         Relative energy the basis may leave out of the normalised snapshots.
     max_rank : int
+    points : int
+        Voxels per mode for the projected square; 0 takes the exact tensor.
+    longest : float
+        Longest step of the reduced model and of the training's runs, days.
     target : float
         Wanted worst relative L2 error inside the tumour.
     rounds : int
         How often the worst validation members may join the training; each time fresh ones judge.
     batch : int
         Full-order runs per task.
+    """
+
+    n_train: int = 40
+    n_greedy: int = 24
+    turns: int = 2
+    n_valid: int = 16
+    tolerance: float = 1e-5
+    max_rank: int = 128
+    points: int = 4
+    longest: float = 3.0
+    target: float = 0.01
+    rounds: int = 1
+    batch: int = 8
+
+    def fingerprint(self, case: GrowthCase, seed: int) -> str:
+        """What :func:`train` marks its result with, to ask a store for it."""
+        return fingerprint(case, seed, self)
+
+
+def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapper = _serial) -> Trained:
+    """Train, enrich greedily and validate a reduced model.
+
+    Parameters
+    ----------
+    case : GrowthCase
+    seed : int
+    how : Training, optional
     mapper : callable
         ``mapper(function, items)`` gives the results in the order of the items; a Dask client's
         gather of its ``map`` will do.
@@ -429,44 +493,44 @@ def train(
     Returns
     -------
     Trained
-        ``reduced.errors`` holds the validation as plain numbers.
+        ``reduced.errors`` holds the validation as plain numbers, ``reduced.timings`` what it cost.
+
+    Raises
+    ------
+    BadInput
+        If no full-order run of the training stayed finite.
     """
+    how = how or Training()
     began = time.perf_counter()
-    full = partial(run_full, case)
-    designed = training_parameters(case.space, n_train, seed)
-    snapshots = list(mapper(full, batches(designed, batch)))
-    rank = max(8, 2 * max_rank // 3) if n_greedy else max_rank
-    reduced, probe = assemble(case, snapshots, tolerance, rank, seed)
-    if n_greedy:
-        more = propose(reduced, probe, case, n_greedy, seed)
-        snapshots += list(mapper(full, batches(more, batch)))
-        reduced, probe = assemble(case, snapshots, tolerance, max_rank, seed)
-    for turn in range(rounds + 1):
+    full = partial(run_full, case, longest=how.longest)
+    snapshots = list(mapper(full, batches(training_parameters(case.space, how.n_train, seed), how.batch)))
+    if not any(s.members for s in snapshots):
+        raise BadInput(
+            "every full-order run of the training failed", "reduced model", "look at the priors and the initial field"
+        )  # fmt: skip
+
+    def model() -> tuple[ReducedGrowth, Probe]:
+        return assemble(case, snapshots, how, seed)
+
+    # half the modes tell where the error will be large
+    scout = replace(how, max_rank=max(8, how.max_rank // 2))
+    for turn in range(how.turns if how.n_greedy else 0):
+        more = propose(*assemble(case, snapshots, scout, seed), case, how.n_greedy, seed + turn)
+        snapshots += list(mapper(full, batches(more, how.batch)))
+    reduced, probe = model()
+    for turn in range(how.rounds + 1):
         offline = time.perf_counter() - began
-        unseen = case.space.sample(n_valid, seed, f"reduction-validation-{turn}")
-        compared = list(mapper(partial(validate, reduced, probe, case), batches(unseen, batch)))
-        verdict = judge(compared, offline)
-        if verdict.worst <= target or turn == rounds:
+        unseen = case.space.sample(how.n_valid, seed, f"reduction-validation-{turn}")
+        compared = list(mapper(partial(validate, reduced, probe, case), batches(unseen, how.batch)))
+        verdict = judge(compared)
+        if verdict.worst <= how.target or turn == how.rounds:
             break
         error = np.concatenate([c.error for c in compared]).max(axis=1)
-        worst = unseen[np.sort(np.argsort(-error, kind="stable")[: max(1, n_valid // 2)])]
-        snapshots += list(mapper(full, batches(worst, batch)))
-        reduced, probe = assemble(case, snapshots, tolerance, max_rank, seed)
-    mark = fingerprint_of(case, seed, n_train, n_greedy, n_valid, tolerance, max_rank, target, rounds, batch)
-    return Trained(replace(reduced, errors=verdict.as_dict(), fingerprint=mark), probe, verdict)
-
-
-def fingerprint_of(
-    case: GrowthCase,
-    seed: int,
-    n_train: int = 48,
-    n_greedy: int = 16,
-    n_valid: int = 16,
-    tolerance: float = 1e-3,
-    max_rank: int = 96,
-    target: float = 0.01,
-    rounds: int = 1,
-    batch: int = 8,
-) -> str:
-    """The fingerprint :func:`train` gives its result for the same arguments, to ask a store for it."""
-    return fingerprint(case, seed, n_train, n_greedy, n_valid, tolerance, max_rank, target, rounds, batch)
+        worst = unseen[np.sort(np.argsort(-error, kind="stable")[: max(1, how.n_valid // 2)])]
+        snapshots += list(mapper(full, batches(worst, how.batch)))
+        reduced, probe = model()
+    timings = measure(reduced, case, unseen[:2], offline)
+    done = replace(
+        reduced, errors=verdict.as_dict(), timings=timings.as_dict(), fingerprint=how.fingerprint(case, seed)
+    )
+    return Trained(done, probe, verdict, timings)

@@ -89,7 +89,7 @@ def cohort_patient(seeds: np.ndarray, members: np.ndarray, context: dict[str, An
             for name, sample in found.samples.items():
                 row[f"{kind}/{name}"] = _summarised(sample, found.outcome)
         row["reduction"] = np.array(
-            [reduced.errors[k] for k in ("worst", "median", "speed_up")] + [reduced.rank]
+            [reduced.errors["worst"], reduced.errors["median"], reduced.timings["speed_up"], reduced.rank]
         )
         row["cycles"] = np.array([c["spread_over_error"] for c in result.cycles if c["step"] == 0])
         out.append(row)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..domain.files import sha256, write_bytes
+from ..domain.files import write_bytes
 from ..ensemble.context import Context
 from ..ensemble.run import run_batches
 from ..reduction.case import GrowthCase
 from ..reduction.growth import ReducedGrowth
-from ..reduction.training import Trained, train
+from ..reduction.store import identity
+from ..reduction.training import Trained, Training, train
 from .growth_spec import ReductionSpec
 from .growth_twin import Runner
 
@@ -45,10 +46,11 @@ def reduce_growth(
             progress(label, i, len(tasks))
         return list(client.gather(futures))
 
-    return train(
-        case, seed, spec.training, spec.greedy, spec.validation, spec.energy, spec.modes, spec.tolerance,
-        spec.rounds, batch=4, mapper=mapped,
+    how = Training(
+        spec.training, spec.greedy, spec.turns, spec.validation, spec.energy, spec.modes, spec.points,
+        spec.step_days, spec.tolerance, spec.rounds, batch=4,
     )  # fmt: skip
+    return train(case, seed, how, mapped)
 
 
 def _call(function: Callable[[Any], Any], task: Any) -> Any:
@@ -67,8 +69,10 @@ def load_model(path: str) -> tuple[GrowthCase, ReducedGrowth]:
 
 
 def model_context(path: Path) -> Context:
-    """The model as a context of batches, identified by its content."""
-    return Context(load_model, (str(Path(path).resolve()),), sha256(path))
+    """The model as a context of batches, identified by what it is: a model trained again, equal in all but the
+    time it took, finds the batches of the first."""
+    where = str(Path(path).resolve())
+    return Context(load_model, (where,), identity(load_model(where)[1]))
 
 
 def trajectory(

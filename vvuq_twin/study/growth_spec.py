@@ -78,12 +78,17 @@ class ModelSpec(Strict):
 
 
 class ReductionSpec(Strict):
-    """How the full order is reduced."""
+    """How the full order is reduced: designed runs, greedy runs in each of some turns, modes, voxels per mode for
+    the projected square (0: the exact tensor), longest step, energy the basis may leave out, wanted error, unseen
+    members that judge it, how often the worst of those may join the training."""
 
-    training: Count = 32
-    greedy: Annotated[int, Field(ge=0)] = 16
-    modes: Count = 72
-    energy: Positive = 5e-4
+    training: Count = 48
+    greedy: Annotated[int, Field(ge=0)] = 24
+    turns: Count = 2
+    modes: Count = 128
+    points: Annotated[int, Field(ge=0)] = 4
+    step_days: Positive = 3.0
+    energy: Positive = 1e-5
     tolerance: Positive = 1e-2
     validation: Count = 16
     rounds: Annotated[int, Field(ge=0)] = 1

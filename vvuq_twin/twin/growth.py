@@ -15,7 +15,7 @@ from ..physics.timeline import Timeline
 from ..reduction.backend import jnp
 from ..reduction.case import GrowthCase, GrowthValues
 from ..reduction.estimate import Probe
-from ..reduction.growth import ReducedGrowth
+from ..reduction.growth import ReducedGrowth, stepped
 from ..reduction.propagate import OK, drug_integrals, propagate
 from ..reduction.training import indicators
 from .model import Operator, State, Trajectory, segment
@@ -157,7 +157,7 @@ class ReducedGrowthTwin:
         key: Any = None,
     ) -> tuple[State, np.ndarray]:
         """See :class:`~vvuq_twin.twin.model.ForwardModel`."""
-        part = _events(self.case, events, t0, t1)
+        part = stepped(_events(self.case, events, t0, t1), self.model.longest)
         _, driven, level = self.model.inputs(part, theta, amplitude=state.amplitude)
         _, final, code = propagate(
             self.model.operators,

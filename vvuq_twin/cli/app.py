@@ -104,6 +104,37 @@ def import_(
 
 
 @app.command()
+def quantify(
+    patient: Annotated[
+        Path, typer.Argument(help="A patient folder, or one dynamic series with acquisition.json.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for maps and numbers; PATIENT/quantified by default.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Tracer model of dynamic series.")] = "extended_tofts",
+    input_: Annotated[
+        str, typer.Option("--input", help="Population input where no artery is outlined.")
+    ] = "parker",
+    nuclide: Annotated[str, typer.Option(help="Nuclide of a therapy's dose.")] = "lutetium177",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Maps with a standard error per voxel, sizes, response and features from a patient's scans."""
+    from ..imaging.quantified import write_quantified
+    from ..imaging.quantify import Options
+    from ..imaging.quantify import quantify as compute
+    from .progress import bars
+
+    with bars(quiet) as progress:
+        found = compute(patient, Options(input_, model, nuclide), progress)
+    for note in (*found.notes, *(f"{v.id}: {n}" for v in found.visits for n in v.notes)):
+        typer.echo(f"note: {note}")
+    for visit in found.visits:
+        if visit.maps:
+            typer.echo(f"{visit.id}: " + ", ".join(visit.maps))
+    typer.echo(f"numbers: {write_quantified(found, out or patient / 'quantified') / 'quantify.json'}")
+
+
+@app.command()
 def verify(
     only: Annotated[str | None, typer.Option(help="Only the checks whose name contains this.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The checks that take seconds.")] = False,

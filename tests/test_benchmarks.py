@@ -12,7 +12,8 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 #: How far the two answers may be apart at the smallest size; the reduced model there is a crude one.
 LIMITS = {
-    "assimilation": 1e-9, "ensemble": 1e-12, "growth_kernel": 1e-12, "large_ensemble": 1e-5, "reduction": 1.0, "sensitivity": 1e-8, "tofts": 0.01,
+    "assimilation": 1e-9, "ensemble": 1e-12, "growth_kernel": 1e-12, "large_ensemble": 1e-5, "multifidelity": 2.0,
+    "reduction": 1.0, "sensitivity": 1e-8, "tofts": 0.01,
 }  # fmt: skip
 
 
@@ -31,7 +32,11 @@ def test_every_benchmark_has_a_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "reduction" else []) for n in sorted(LIMITS)]
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] if n in {"multifidelity", "reduction"} else [])
+        for n in sorted(LIMITS)
+    ],
 )
 def test_smallest_case(name: str, benchmarks, capsys) -> None:
     module = importlib.import_module(name)

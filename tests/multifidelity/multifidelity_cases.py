@@ -76,6 +76,12 @@ def run_truth_fails(z, members, context):
     return {"y": np.where(bad[:, None], 1e9, truth(z)), "status": bad.astype(int)}
 
 
+def run_good_fails(z, members, context):
+    """The cheap model fails where x is large, and says so."""
+    bad = z[:, 0] > 1.0
+    return {"y": np.where(bad[:, None], np.nan, good_copy(z)), "status": bad.astype(int)}
+
+
 def run_always_fails(z, members, context):
     return {"y": truth(z), "status": np.ones(len(z), dtype=int)}
 

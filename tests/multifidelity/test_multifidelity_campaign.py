@@ -62,6 +62,16 @@ def test_a_failed_member_is_left_out_everywhere_and_counted(tmp_path: Path) -> N
     assert found.dropped > 0 and (np.abs(found.value("mean")) < 10).all()
 
 
+def test_failures_of_a_cheap_model_do_not_bias(tmp_path: Path) -> None:
+    """It fails where the truth is largest: leaving those inputs out would move the mean by far more than the error."""
+    parts = [Fidelity("truth", cases.run_truth, 1.0), Fidelity("good copy", cases.run_good_fails, 0.02)]
+    found = run_multifidelity(parts, cases.draw, 600.0, tmp_path / "mf", 40)
+    mean, _ = cases.exact()
+    se = found.interval("mean")[0]
+    assert found.dropped == 0 and found.failed["good copy"] > 10 and found.failed["truth"] == 0
+    assert (np.abs(found.value("mean") - mean[0]) < 4 * se).all() and se[0] < 0.1
+
+
 def test_a_model_that_always_fails_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="lost 24 of 24"):
         run_multifidelity(models(cases.run_always_fails), cases.draw, 80.0, tmp_path / "mf", 24)

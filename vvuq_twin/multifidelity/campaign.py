@@ -68,7 +68,9 @@ class MultifidelityResult:
     pilot : int
         Pilot inputs; their runs are not used again, so that the weights are independent of what they weigh.
     dropped : int
-        Inputs left out because a model failed there.
+        Inputs left out because the first model failed there.
+    failed : dict of str to int
+        Failed runs of each model used; a cheaper one's have its pilot mean instead, which biases nothing.
     cost, pilot_cost : float
         Of the estimate and of the pilot.
     confidence : float
@@ -82,6 +84,7 @@ class MultifidelityResult:
     alone: dict[str, dict[str, np.ndarray]]
     pilot: int
     dropped: int
+    failed: dict[str, int]
     cost: float
     pilot_cost: float
     confidence: float
@@ -98,7 +101,7 @@ class MultifidelityResult:
         """Plain numbers for JSON."""
         found: dict[str, Any] = {
             "scheme": self.plan.scheme.name, "runs": {self.names[m]: n for m, n in self.plan.runs.items()},
-            "pilot": self.pilot, "dropped": self.dropped, "cost": self.cost, "pilot_cost": self.pilot_cost,
+            "pilot": self.pilot, "dropped": self.dropped, "failed_runs": self.failed, "cost": self.cost, "pilot_cost": self.pilot_cost,
             "confidence": self.confidence, "outputs": list(self.outputs),
             "correlation": {n: c.tolist() for n, c in zip(self.names, self.correlation)},
             "alone": {n: {k: v.tolist() for k, v in a.items()} for n, a in self.alone.items()},
@@ -154,7 +157,7 @@ def run_multifidelity(
     BadInput
         If there is one model only, two have one name, the outputs differ in shape, or the budget is too small.
     RunFailed
-        If more than half of the inputs of the pilot or of the estimate failed.
+        If the first model failed at more than half of the inputs of the pilot or of the estimate.
     """
     folder = Path(store)
     _check(models, pilot, confidence)
@@ -184,23 +187,30 @@ def run_multifidelity(
         raise BadInput(
             f"there are {first[0][0].shape[1]} outputs and {len(names)} names", "multi-fidelity outputs"
         )
-    good = np.all([status == 0 for _, status in first], axis=0)
+    # a cheap model may be any function of the inputs: where it fails it is its mean, and nothing is biased
+    instead = [
+        y[status == 0].mean(axis=0) if (status == 0).any() else np.zeros(y.shape[1]) for y, status in first
+    ]
+    good = first[0][1] == 0
     _enough(good, "pilot")
-    known: Moments = moments(np.stack([y[good] for y, _ in first], axis=1))
+    filled = [np.where((status == 0)[:, None], y, c) for (y, status), c in zip(first, instead)]
+    known: Moments = moments(np.stack([y[good] for y in filled], axis=1))
     plan = allocate(known, [m.cost for m in models], budget - spent, statistics, schemes)
 
     z = np.asarray(draw(plan.length, "multifidelity-estimate"))
-    values, usable = [], np.ones(plan.length, dtype=bool)
+    values, usable, failed = [], np.ones(plan.length, dtype=bool), {}
     alone: dict[str, dict[str, np.ndarray]] = {}
     for place, number in enumerate(plan.scheme.models):
         rows = plan.members(place)
         y, status = evaluate(models[number], z[rows], "estimate")
-        usable[rows[status != 0]] = False
+        failed[models[number].name] = int((status != 0).sum())
         full = np.zeros((plan.length, y.shape[1]))
-        full[rows] = np.where((status == 0)[:, None], y, 0.0)
+        full[rows] = np.where((status == 0)[:, None], y, instead[number])
         values.append(full)
-        if place:
-            kept = y[status == 0]
+        if place == 0:
+            usable[rows[status != 0]] = False
+        else:
+            kept = full[rows]
             alone[models[number].name] = {"mean": kept.mean(axis=0), "variance": kept.var(axis=0, ddof=1)}
     _enough(usable, "estimate")
     return MultifidelityResult(
@@ -212,6 +222,7 @@ def run_multifidelity(
         alone,
         pilot,
         int((~good).sum() + (~usable).sum()),
+        failed,
         plan.cost,
         spent,
         confidence,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from estimator_mutations import ESTIMATOR_MUTATIONS
 from transport_mutations import TRANSPORT_MUTATIONS
 
 from vvuq_twin.domain.errors import BadInput
@@ -216,6 +217,7 @@ def decay_frees_receptors(reactants, products, rate):
 
 MUTATIONS = [
     *TRANSPORT_MUTATIONS,
+    *ESTIMATOR_MUTATIONS,
     ("growth.mms.space.tissues", Faces, "conductance", arithmetic),
     ("growth.mms.space.uniform", Faces, "conductance", more_conductance),
     ("growth.mms.space.masked", Faces, "conductance", more_conductance),

@@ -21,8 +21,11 @@ class Fit(Protocol):
     (n, q) the standard deviation that fit would have claimed there.
     """
 
-    left_out: np.ndarray
-    left_out_spread: np.ndarray
+    @property
+    def left_out(self) -> np.ndarray: ...
+
+    @property
+    def left_out_spread(self) -> np.ndarray: ...
 
     def predict(self, z: np.ndarray) -> np.ndarray:
         """Outputs (N, q) at scores (N, p)."""

@@ -95,6 +95,7 @@ def load_checks() -> dict[str, Check]:
     """All checks (their modules are imported on first use)."""
     from . import (  # noqa: F401
         delivery_checks,
+        estimator_checks,
         gci_checks,
         growth_checks,
         growth_orders,

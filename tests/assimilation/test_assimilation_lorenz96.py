@@ -1,78 +1,58 @@
-"""Lorenz-96 with the settings of Sakov & Oke (2008): analysis RMSE against the published values."""
+"""Lorenz experiments of `studies/lorenz`: analysis errors against the published ones."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vvuq_twin.assimilation import ETKF, LETKF, Inflation, Key, Tiles, start
-from vvuq_twin.domain.keys import generator
-from vvuq_twin.domain.observations import ObservationError, Observations
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies" / "lorenz"))
+import lorenz
 
-SIZE, FORCING, DT, BURN_IN = 40, 8.0, 0.05, 400
+from vvuq_twin.assimilation import ETKF, Inflation
 
-
-def tendency(x):
-    return (np.roll(x, -1, -1) - np.roll(x, 2, -1)) * np.roll(x, 1, -1) - x + FORCING
+CASES = {(c.model.name, c.name): c for c in lorenz.CASES}
 
 
-def step(x):
-    k1 = tendency(x)
-    k2 = tendency(x + DT / 2 * k1)
-    k3 = tendency(x + DT / 2 * k2)
-    k4 = tendency(x + DT * k3)
-    return x + DT / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-
-
-def rmse_of(scheme, members, cycles, seed):
-    """Mean analysis RMSE and spread after the burn-in."""
-    rng = generator(seed, "lorenz 96")
-    first = np.zeros(SIZE)
-    first[0] = 1.0
-    truth = first + 0.001**0.5 * rng.standard_normal(SIZE)
-    E = first + 0.001**0.5 * rng.standard_normal((members, SIZE))
-    coords = np.column_stack([np.arange(SIZE, dtype=float), np.zeros((SIZE, 2))])
-    error, carry, found = ObservationError(np.ones(SIZE)), start(members), []
-    for cycle in range(cycles):
-        truth, E = step(truth), step(E)
-        obs = Observations(truth + rng.standard_normal(SIZE), error, coords, [f"scan {cycle}"], float(cycle))
-        update, carry = scheme.analyse(carry, E, obs, Key(seed))
-        E = update.apply(E)
-        if cycle >= BURN_IN:
-            found.append(
-                [np.sqrt(np.mean((E.mean(axis=0) - truth) ** 2)), np.sqrt(E.var(axis=0, ddof=1).mean())]
-            )
-    return np.mean(found, axis=0)
-
-
-def letkf():
-    # the ring is closed along x; the other axes are so long that nothing meets itself
-    points = np.column_stack([np.arange(SIZE, dtype=float), np.zeros((SIZE, 2))])
-    return LETKF(Tiles.of(points, 0.0), 4.0, Inflation(factor=1.04), rotate=True, period=(SIZE, 1e3, 1e3))
-
-
-def etkf():
-    return ETKF(Inflation(factor=1.013), rotate=True)
+def test_the_models_are_the_published_ones():
+    """Fixed points, and the known mean of the Lorenz-96 climate."""
+    x = np.full((1, 40), 8.0)
+    np.testing.assert_allclose(lorenz.LORENZ96.run(x), x, atol=1e-12)
+    c = np.sqrt(8.0 / 3.0 * 27.0)
+    np.testing.assert_allclose(lorenz.LORENZ63.run(np.array([[c, c, 27.0]])), [[c, c, 27.0]], atol=1e-10)
+    E = lorenz.LORENZ96.first + 0.1 * np.random.default_rng(1).standard_normal((20, 40))
+    mean = []
+    for cycle in range(1500):
+        E = lorenz.LORENZ96.run(E)
+        if cycle > 500:
+            mean.append(E.mean())
+    assert np.mean(mean) == pytest.approx(2.35, abs=0.05)
 
 
 def test_etkf_holds_the_published_error():
     # 1000 cycles of the published experiment; 0.18 within the noise of one short run
-    error, spread = rmse_of(etkf(), 24, 1000, 1)
+    error, spread = lorenz.experiment(CASES["lorenz96", "ETKF, 1.013, rotated"], 1000, 1)
     assert error == pytest.approx(0.18, abs=0.025)
     assert 0.8 < spread / error < 1.25
 
 
 def test_letkf_holds_with_seven_members_where_the_global_one_diverges():
-    error, spread = rmse_of(letkf(), 7, 700, 1)
+    error, spread = lorenz.experiment(CASES["lorenz96", "LETKF, 1.04, radius 4, rotated"], 700, 1)
     assert error == pytest.approx(0.22, abs=0.03)
-    assert 0.8 < spread / error < 1.25
-    assert rmse_of(ETKF(Inflation(factor=1.04), rotate=True), 7, 500, 1)[0] > 1.0
+    assert 0.8 < spread / error < 1.3
+    alone = lorenz.Case("global", lorenz.LORENZ96, ETKF(Inflation(factor=1.04), rotate=True), 7, None)
+    assert lorenz.experiment(alone, 500, 1)[0] > 1.0
+    assert np.isnan(lorenz.realisations(alone, 2, 500).error)  # both are counted as lost
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "scheme, members, published",
-    [(etkf(), 24, 0.18), (ETKF(Inflation(factor=1.04), rotate=True), 20, 0.20), (letkf(), 7, 0.22)],
+    "case",
+    [c for c in lorenz.CASES if c.published is not None and c.model.name == "lorenz96"],
+    ids=lambda c: c.name,
 )
-def test_published_errors_over_several_realisations(scheme, members, published):
-    errors = [rmse_of(scheme, members, 3000, seed)[0] for seed in range(4)]
-    assert max(errors) < 1.0, "a realisation diverged"
-    assert np.mean(errors) == pytest.approx(published, abs=0.012)
+def test_published_errors_over_sixteen_realisations(case):
+    """Within the rounding of the published value and three standard errors of the mean."""
+    found = lorenz.realisations(case, 16, 700)
+    assert found.lost == 0
+    assert found.error == pytest.approx(case.published, abs=0.012 + 3 * found.standard_error)

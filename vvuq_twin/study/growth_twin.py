@@ -56,9 +56,9 @@ def assimilate(
 ) -> Assimilated:
     """Assimilate visits 2 to ``visits`` one after another; the first scan is spent on the initial field.
 
-    Each cycle is an iterative smoother (``assimilation.scheme``) over parameters, initial modes and growth noise (a strong-constraint
-    smoother): the model runs from the first day again, so that no analysed state can leave what the
-    model could have reached.
+    Each cycle is an iterative smoother (``assimilation.scheme``) over parameters, initial modes and growth
+    noise, under the strong constraint: the model runs from the first day again, so that no analysed state
+    can leave what the model could have reached.
 
     Raises
     ------

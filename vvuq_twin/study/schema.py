@@ -61,10 +61,14 @@ def spec_class(kind: str, where: str) -> type[StudySpec]:
         from .lesions import LesionSpec
 
         return LesionSpec
+    if kind == "filters":
+        from .filters import FiltersSpec
+
+        return FiltersSpec
     raise BadInput(
         f"the kind of study '{kind}' is not known",
         where,
-        near(kind, ("growth", "cohort", "perfusion", "lesions")),
+        near(kind, ("growth", "cohort", "filters", "perfusion", "lesions")),
     )
 
 

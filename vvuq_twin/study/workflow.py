@@ -156,8 +156,10 @@ def _applies(spec: StudySpec, options: Options) -> None:
         raise BadInput(
             f"a study of kind {spec.kind} assimilates what its file says", "--assimilate", "leave it out"
         )
-    if spec.kind == "cohort" and options.data is not None:
-        raise BadInput("a cohort makes its own virtual patients", "--data", "leave it out")
+    if spec.kind in ("cohort", "filters") and options.data is not None:
+        raise BadInput(
+            f"a study of kind {spec.kind} makes its own virtual patients", "--data", "leave it out"
+        )
     if options.assimilate is not None and options.assimilate < 1:
         raise BadInput(f"{options.assimilate} visits cannot be assimilated", "--assimilate", "give 1 or more")
 
@@ -179,6 +181,11 @@ def _kinds(folder: Path) -> Mapping[str, Callable[[Any, Path | None, RunFolder, 
 
         study(spec, data, run, options, folder)
 
+    def filters(spec: Any, data: Path | None, run: RunFolder, options: Options) -> None:
+        from .filters import filters as study
+
+        study(spec, data, run, options, folder)
+
     def perfusion(spec: Any, data: Path | None, run: RunFolder, options: Options) -> None:
         from .perfusion import perfusion as study
 
@@ -191,4 +198,10 @@ def _kinds(folder: Path) -> Mapping[str, Callable[[Any, Path | None, RunFolder, 
         assert data is not None
         study(spec, data, run, options.progress)
 
-    return {"growth": growth, "cohort": cohort, "perfusion": perfusion, "lesions": lesions}
+    return {
+        "growth": growth,
+        "cohort": cohort,
+        "filters": filters,
+        "perfusion": perfusion,
+        "lesions": lesions,
+    }

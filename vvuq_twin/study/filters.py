@@ -315,7 +315,11 @@ def _beside_chain(
             [name, float(np.sqrt(np.mean(off**2))), float(np.median(ratio)), float(ratio.min()), float(ratio.max()),
              names[int(np.abs(off).max(axis=0).argmax())]]
         )  # fmt: skip
-        run.summary(Number(f"off_chain_{name}", float(np.sqrt(np.mean(off**2))), "posterior sd", group="mcmc", of=name))
+        run.summary(
+            Number(
+                f"off_chain_{name}", float(np.sqrt(np.mean(off**2))), "posterior sd", group="mcmc", of=name
+            )
+        )
     run.table(
         "chain",
         [("scheme", ""), ("mean off the chains' (root mean square)", "posterior sd"), ("median spread over the chains'", ""),

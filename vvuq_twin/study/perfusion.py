@@ -3,159 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from ..domain.errors import BadInput
-from ..domain.parameters import Parameter, ParameterSpace, prior_from_spec
 from ..domain.runfolder import RunFolder
 from ..imaging.dce import DceSeries, read_dce
 from ..kinetics.tofts import Fit
-from ..twin.tracer import SHARED, Softened, TracerModel, VoxelPrior
-from .perfusion_filter import Analysed, FilterSettings, Forecast, assimilate, forecast
+from ..twin.tracer import TracerModel
+from .perfusion_breathing import breathing_scores
+from .perfusion_filter import Analysed, FilterSettings, assimilate, settled_frame
+from .perfusion_forecast import Forecast, forecast
 from .perfusion_scores import (
     ErrorLaw,
+    Laws,
     Predicted,
     Scores,
+    joined,
     last_mean,
+    last_mean_given,
     persistence,
     score,
     standardised,
     tofts,
 )
-from .perfusion_series import (
-    Curves,
-    Motion,
-    RegistrationSpec,
-    VoxelsSpec,
-    body_mask,
-    register_series,
-    to_curves,
-)
-from .schema import Strict, StudySpec
-
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-UNITS = {"onset": "s", "scale": "1", "decay": "1/min", "dispersion": "1"}
-
-# How long after the last frame before the bolus the plasma curve is resolved finely.
-FIRST_PASS_S = 40.0
+from .perfusion_series import Curves, Motion, body_mask, register_series, to_curves
+from .perfusion_spec import PerfusionSpec
 
 TWIN = "forecast"
+GIVEN = "forecast given the breathing state"
 LAST_MEAN = "baseline: mean of the last frames"
+GIVEN_MEAN = "baseline: mean of the last frames given the breathing state"
 POINT_MEAN = "baseline: mean of the last frames, no interval"
 PERSISTENCE = "baseline: last frame"
 TOFTS = "baseline: extended Tofts fit per voxel"
+CALIBRATED = (TWIN, GIVEN, LAST_MEAN, GIVEN_MEAN, PERSISTENCE, TOFTS)
+
+Progress = Callable[[str, int, int], None]
 
 
-class SoftenedSpec(Strict):
-    """``bend * log(1 + exp((location + spread z)/bend))``."""
+@dataclass(frozen=True)
+class Tried:
+    """A candidate at the rolling origins: settings, RMSE and CRPS blind, and given the breathing (mM)."""
 
-    location: float
-    spread: Positive
-    bend: Positive
+    settings: FilterSettings
+    blind: tuple[float, float]
+    given: tuple[float, float]
 
-    def build(self) -> Softened:
-        return Softened(self.location, self.spread, self.bend)
-
-
-class KepSpec(Strict):
-    median_per_min: Positive
-    sd_log: Positive
-
-
-class VoxelPriorSpec(Strict):
-    """Prior of every voxel's parameters."""
-
-    ve: SoftenedSpec
-    vp: SoftenedSpec
-    kep: KepSpec
-
-
-class FilterSpec(Strict):
-    """Settings of the assimilation; see ``FilterSettings``."""
-
-    members: Annotated[int, Field(ge=20)]
-    settled_s: Positive
-    passing: Positive
-    relative: Annotated[float, Field(ge=0)]
-    modes: Annotated[int, Field(ge=0)]
-    noise_relative: Positive
-    noise_weight: Positive
-    relax_shared: Fraction
-    shared_voxels: Annotated[int, Field(ge=1)]
-
-
-class DiscrepancySpec(Strict):
-    """A candidate: variance over the voxel error's, and correlation time."""
-
-    variance: Annotated[float, Field(ge=0)]
-    memory_s: Positive
-
-
-class PerfusionSpec(StudySpec):
-    """Settings of a perfusion study.
-
-    Parameters
-    ----------
-    assimilate : int
-        Frames assimilated; the others are forecast.
-    origins : tuple of int
-        Rolling origins inside the frames assimilated, for every choice and every error law.
-    last : int
-        Frames of the baseline that takes the mean of the last.
-    arterial_input : mapping
-        Priors of onset (s), scale, decay (1/min) and dispersion.
-    first_pass_step_s : float
-        Resolution of the plasma curve while the bolus passes.
-    candidates : tuple
-        Discrepancies to choose from, by CRPS at the rolling origins.
-    choose_every : int
-        The choice is made on every so many voxels, and all of the tumour.
-    """
-
-    kind: Literal["perfusion"]
-    assimilate: Annotated[int, Field(ge=20)]
-    origins: Annotated[tuple[int, ...], Field(min_length=1)]
-    last: Annotated[int, Field(ge=2)]
-    registration: RegistrationSpec
-    voxels: VoxelsSpec
-    arterial_input: dict[str, dict[str, dict[str, float]]]
-    first_pass_step_s: Positive
-    voxel_prior: VoxelPriorSpec
-    filter: FilterSpec
-    candidates: Annotated[tuple[DiscrepancySpec, ...], Field(min_length=1)]
-    choose_every: Annotated[int, Field(ge=1)]
-
-    def model(self, series: DceSeries) -> TracerModel:
-        """The tracer model on the series' frames."""
-        for name in self.arterial_input:
-            if name not in SHARED:
-                raise BadInput(
-                    f"the key '{name}' is not known", f"arterial_input.{name}", "use " + ", ".join(SHARED)
-                )
-        parameters = []
-        for name in SHARED:
-            where = f"arterial_input.{name}"
-            if name not in self.arterial_input:
-                raise BadInput("this key is missing", where, "give its prior")
-            parameters.append(Parameter(name, UNITS[name], prior_from_spec(self.arterial_input[name], where)))
-        shared = ParameterSpace(tuple(parameters))
-        prior = self.voxel_prior
-        voxel = VoxelPrior(prior.ve.build(), prior.vp.build(), prior.kep.median_per_min, prior.kep.sd_log)
-        start = float(series.times[series.baseline - 1])
-        return TracerModel(series.times, shared, voxel, (start, start + FIRST_PASS_S, self.first_pass_step_s))
-
-    def settings(self, baseline: int, discrepancy: DiscrepancySpec) -> FilterSettings:
-        """The filter's settings with a candidate."""
-        return FilterSettings(
-            first=baseline, discrepancy=discrepancy.variance, memory_s=discrepancy.memory_s,
-            **self.filter.model_dump(),
-        )  # fmt: skip
+    @property
+    def crps(self) -> float:
+        """What is chosen by."""
+        return (self.blind[1] + self.given[1]) / 2
 
 
 @dataclass(frozen=True)
@@ -166,9 +66,10 @@ class SeriesResult:
     ----------
     analysed : tuple of Analysed
         At the rolling origins, then at the end of the frames assimilated.
-    forecast : Forecast
-    law : ErrorLaw
-        Of the twin.
+    forecasts : dict
+        Of the twin, by method.
+    laws : dict
+        Error laws by method.
     tofts : Fit
     tofts_onset : float
         s.
@@ -177,38 +78,37 @@ class SeriesResult:
     rolling : dict
         The same at the rolling origins, pooled.
     pit : dict
-        Histogram in 20 bins of the forecast's PIT by region.
-    region : tuple of float
-        Coverage (%) of 50 % and 90 % intervals for the tumour's mean.
+        Histogram in 20 bins of the blind forecast's PIT by region.
+    region : dict
+        By method of the twin, coverage (%) of 50 % and 90 % intervals for the tumour's mean.
     """
 
     analysed: tuple[Analysed, ...]
-    forecast: Forecast
-    law: ErrorLaw
+    forecasts: dict[str, Forecast]
+    laws: dict[str, Laws]
     tofts: Fit
     tofts_onset: float
     scores: dict[tuple[str, str], Scores]
     rolling: dict[tuple[str, str], Scores]
     pit: dict[str, np.ndarray]
-    region: tuple[float, float]
+    region: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class PerfusionResults:
-    """What the study found; ``choice`` has a row for each candidate with its CRPS at the rolling origins."""
+    """What the study found; ``breathing`` (F, b) are the frames' scores, ``choice`` the candidates tried."""
 
     series: DceSeries
     curves: Curves
     motion: Motion
+    breathing: np.ndarray
     model: TracerModel
     settings: FilterSettings
-    choice: tuple[tuple[DiscrepancySpec, float, float], ...]
+    choice: tuple[Tried, ...]
     found: dict[str, SeriesResult]
 
 
-def perfusion(
-    spec: PerfusionSpec, data: Path, run: RunFolder, progress: Callable[[str, int, int], None]
-) -> PerfusionResults:
+def perfusion(spec: PerfusionSpec, data: Path, run: RunFolder, progress: Progress) -> PerfusionResults:
     """Run the study and fill its run folder.
 
     Parameters
@@ -236,19 +136,25 @@ def perfusion(
         "frames registered", voxels=int(curves.where.sum()), enhancing=int(curves.enhancing.sum()),
         tumour=int(curves.tumour.sum()), tumour_outlined=int(series.tumour.sum()),
     )  # fmt: skip
+    breathing = breathing_scores(
+        series, motion, spec.registration, body, curves.where, spec.breathing,
+        lambda done, total: progress("Breathing state", done, total),
+    )  # fmt: skip
     model = spec.model(series)
     coords = series.grid.points(curves.where)
-    choice = _choose(spec, series, curves, coords, model, progress)
-    best = min(choice, key=lambda row: row[2])[0]
+    choice = _choose(spec, series, curves, coords, breathing, model, progress)
+    settings = min(choice, key=lambda tried: tried.crps).settings
     run.journal.append(
-        "discrepancy chosen at the rolling origins", variance=best.variance, memory_s=best.memory_s
-    )
-    settings = spec.settings(series.baseline, best)
+        "chosen at the rolling origins", variance=settings.discrepancy, memory_s=settings.memory_s,
+        response=settings.response, trust=settings.trust,
+    )  # fmt: skip
     found = {}
     for name, values in (("registered", curves.registered), ("raw", curves.raw)):
-        found[name] = _series(spec, series, curves, values, coords, model, settings, name, progress)
+        found[name] = _series(
+            spec, series, curves, values, coords, breathing, model, settings, name, progress
+        )
         run.log.info("%s series done", name)
-    results = PerfusionResults(series, curves, motion, model, settings, choice, found)
+    results = PerfusionResults(series, curves, motion, breathing, model, settings, choice, found)
     from .perfusion_report import report
 
     report(spec, results, run)
@@ -280,33 +186,39 @@ def _choose(
     series: DceSeries,
     curves: Curves,
     coords: np.ndarray,
+    breathing: np.ndarray,
     model: TracerModel,
-    progress: Callable[[str, int, int], None],
-) -> tuple[tuple[DiscrepancySpec, float, float], ...]:
-    """RMSE and CRPS (normal law) of each candidate at the rolling origins, on some voxels of the registered series.
+    progress: Progress,
+) -> tuple[Tried, ...]:
+    """Each candidate at the rolling origins (normal law), on some voxels of the registered series.
 
     No frame from ``spec.assimilate`` on is read.
     """
     some = curves.tumour.copy()
     some[:: spec.choose_every] = True
-    values = curves.registered[some, : spec.assimilate]
+    values, seen = curves.registered[some, : spec.assimilate], breathing[: spec.assimilate]
     total = len(spec.candidates) * max(spec.origins)
     law = ErrorLaw(_normal_points())
-    rows = []
+    out = []
     for i, candidate in enumerate(spec.candidates):
-        settings = spec.settings(series.baseline, candidate)
 
         def tick(frame: int, before: int = i * max(spec.origins)) -> None:
             progress("Choice at rolling origins", before + frame, total)
 
-        square = crps = count = 0.0
-        steps = assimilate(values, coords[some], model, settings, spec.origins, spec.seed, "choice", tick)
-        for analysed in steps:
-            f = forecast(analysed, model, settings, spec.assimilate, curves.tumour[some])
-            s = score(Predicted(f.mean, f.sd), values[:, analysed.seen :], law)
-            square, crps, count = square + s.square.sum(), crps + s.crps.sum(), count + s.count.sum()
-        rows.append((candidate, float(np.sqrt(square / count)), float(crps / count)))
-    return tuple(rows)
+        settings = spec.settings(series.baseline, candidate, candidate.trust[0])
+        steps = assimilate(
+            values, coords[some], seen, model, settings, spec.origins, spec.seed, "choice", tick
+        )
+        for trust in candidate.trust:
+            settings = replace(settings, trust=trust)
+            scores: tuple[list[Scores], list[Scores]] = ([], [])
+            for a in steps:
+                both = forecast(a, seen, model, settings, spec.assimilate, curves.tumour[some])
+                for kept, f in zip(scores, both):
+                    kept.append(score(Predicted(f.mean, f.sd), values[:, a.seen :], law))
+            blind, given = (joined(kept) for kept in scores)
+            out.append(Tried(settings, (blind.rmse, blind.mean_crps), (given.rmse, given.mean_crps)))
+    return tuple(out)
 
 
 def _normal_points(size: int = 401) -> np.ndarray:
@@ -321,67 +233,56 @@ def _series(
     curves: Curves,
     values: np.ndarray,
     coords: np.ndarray,
+    breathing: np.ndarray,
     model: TracerModel,
     settings: FilterSettings,
     name: str,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> SeriesResult:
     """Assimilate, forecast and score one series of curves."""
     seen, end = spec.assimilate, series.frames
     analysed = assimilate(
-        values, coords, model, settings, (*spec.origins, seen), spec.seed, name,
+        values, coords, breathing, model, settings, (*spec.origins, seen), spec.seed, name,
         lambda frame: progress(f"Assimilation, {name}", frame, seen),
     )  # fmt: skip
-    regions = {"enhancing": curves.enhancing, "tumour": curves.tumour}
-    ahead: dict[str, list[tuple[Predicted, np.ndarray]]] = {
-        m: [] for m in (TWIN, LAST_MEAN, PERSISTENCE, TOFTS)
-    }
-    final: Forecast | None = None
+    ahead: dict[str, list[tuple[Predicted, np.ndarray]]] = {m: [] for m in CALIBRATED}
+    settled = settled_frame(model, settings)
     for a in analysed:
         stop = end if a.seen == seen else seen
-        truth = values[:, a.seen : stop]
-        f = forecast(a, model, settings, stop, curves.tumour)
-        known = values[:, : a.seen]
-        fit_forecast, fit, onset = tofts(known, a.seen, stop, model)
-        ahead[TWIN].append((Predicted(f.mean, f.sd), truth))
-        ahead[LAST_MEAN].append((last_mean(known, a.seen, truth.shape[1], spec.last), truth))
-        ahead[PERSISTENCE].append((persistence(known, a.seen, truth.shape[1], spec.last), truth))
-        ahead[TOFTS].append((fit_forecast, truth))
-        final = f
-    assert final is not None
+        known, truth = values[:, : a.seen], values[:, a.seen : stop]
+        blind, given = forecast(a, breathing[:stop], model, settings, stop, curves.tumour)
+        plain, fit, onset = tofts(known, a.seen, stop, model)
+        for method, predicted in (
+            (TWIN, Predicted(blind.mean, blind.sd)),
+            (GIVEN, Predicted(given.mean, given.sd)),
+            (LAST_MEAN, last_mean(known, a.seen, truth.shape[1], spec.last)),
+            (GIVEN_MEAN, last_mean_given(known, breathing[:stop], settled, spec.last, settings.response)),
+            (PERSISTENCE, persistence(known, a.seen, truth.shape[1], spec.last)),
+            (TOFTS, plain),
+        ):
+            ahead[method].append((predicted, truth))
+    regions = {"enhancing": curves.enhancing, "tumour": curves.tumour}
     scores: dict[tuple[str, str], Scores] = {}
     rolling: dict[tuple[str, str], Scores] = {}
-    pit = {}
-    point = ErrorLaw(np.zeros(1))
+    laws, pit = {}, {}
+    point = Laws.same(ErrorLaw(np.zeros(1)), curves.tumour)
     for method, pairs in ahead.items():
-        law = ErrorLaw.learn(np.concatenate([standardised(p, y).ravel() for p, y in pairs[:-1]]))
+        law = laws[method] = Laws.learn(pairs[:-1], curves.tumour)
+        predicted, truth = pairs[-1]
         for region, rows in regions.items():
-            scores[region, method] = score(_rows(pairs[-1][0], rows), pairs[-1][1][rows], law)
-            early = [score(_rows(p, rows), y[rows], law) for p, y in pairs[:-1]]
-            rolling[region, method] = _joined(early)
+            scores[region, method] = law.score(predicted, truth, rows)
+            rolling[region, method] = joined([law.score(p, y, rows) for p, y in pairs[:-1]])
             if method == LAST_MEAN:
-                scores[region, POINT_MEAN] = score(_rows(pairs[-1][0], rows), pairs[-1][1][rows], point)
+                scores[region, POINT_MEAN] = point.score(predicted, truth, rows)
             if method == TWIN:
-                z = standardised(_rows(pairs[-1][0], rows), pairs[-1][1][rows])
-                pit[region] = np.histogram(law.pit(z[np.isfinite(z)]), bins=20, range=(0, 1))[0]
-        if method == TWIN:
-            twin_law = law
+                levels = law.pit(standardised(predicted, truth), rows)
+                pit[region] = np.histogram(levels, bins=20, range=(0, 1))[0]
     whole = np.nanmean(values[curves.tumour][:, seen:], axis=0)
-    z = np.abs(whole - final.region_mean) / final.region_sd
-    region_cover = (float(100 * (z < 0.6745).mean()), float(100 * (z < 1.6449).mean()))
-    return SeriesResult(tuple(analysed), final, twin_law, fit, onset, scores, rolling, pit, region_cover)
-
-
-def _rows(predicted: Predicted, rows: np.ndarray) -> Predicted:
-    return Predicted(predicted.mean[rows], predicted.sd[rows])
-
-
-def _joined(parts: list[Scores]) -> Scores:
-    """Frames of several origins one after another."""
-    fields: dict[str, Any] = {
-        k: np.concatenate([getattr(p, k) for p in parts]) for k in Scores.__dataclass_fields__
-    }
-    return Scores(**fields)
+    forecasts, region_cover = {TWIN: blind, GIVEN: given}, {}
+    for method, f in forecasts.items():
+        z = np.abs(whole - f.region_mean) / f.region_sd
+        region_cover[method] = (float(100 * (z < 0.6745).mean()), float(100 * (z < 1.6449).mean()))
+    return SeriesResult(tuple(analysed), forecasts, laws, fit, onset, scores, rolling, pit, region_cover)
 
 
 __all__ = ["PerfusionResults", "PerfusionSpec", "perfusion"]

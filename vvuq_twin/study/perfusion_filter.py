@@ -1,10 +1,11 @@
 """Frames assimilated one after another into the tracer model: what is shared globally, a voxel's own locally.
 
 Each frame the model is run again from the first frame with the parameters as they are (strong constraint: an
-analysis moves parameters, never the tracer itself, so no mass is made), a slowly varying discrepancy of each
-voxel is added, and ``VoxelETKF`` analyses both. The error of a frame has a scan-level part (spatial modes of
-breathing, learned from the innovations of the frames before), and a voxel part (image noise and motion inside the
-voxel, estimated from the same innovations); while the bolus passes, representation error is added.
+analysis moves parameters, never the tracer itself, so no mass is made). To it are added each voxel's linear response
+to the frame's breathing scores and a slowly varying discrepancy; ``VoxelETKF`` analyses all of them. The error of a
+frame has a scan-level part (spatial modes learned from the innovations of the frames before), and a voxel part (image
+noise and motion inside the voxel, estimated from the same innovations); while the bolus passes, representation error
+is added.
 """
 
 from __future__ import annotations
@@ -39,8 +40,15 @@ class FilterSettings:
         Variance of the discrepancy over the voxel's error variance.
     memory_s : float
         Correlation time of the discrepancy.
+    response : float
+        Prior standard deviation of a voxel's response to a breathing score of one, over that of its error.
+    trust : float
+        Share of the exchange model's change after the last frame seen that is forecast; the discrepancy is
+        expected to undo the rest (0: the level stays, 1: the model's own course).
     modes : int
         Spatial modes of the scan-level error.
+    scan_relative : float
+        Scan-level error, common to all voxels, as a fraction of the predicted concentration until modes are learned.
     noise_relative : float
         Prior voxel error as a fraction of the predicted concentration, beside the baseline's noise.
     noise_weight : float
@@ -59,7 +67,10 @@ class FilterSettings:
     relative: float
     discrepancy: float
     memory_s: float
+    response: float
+    trust: float
     modes: int
+    scan_relative: float
     noise_relative: float
     noise_weight: float
     relax_shared: float
@@ -78,6 +89,8 @@ class Analysed:
         Scores of the arterial input.
     voxel : ndarray, shape (N, 3, n)
         Scores of the voxels' parameters.
+    response : ndarray, shape (N, b, n)
+        Of each voxel to each breathing score, mM.
     discrepancy : ndarray, shape (N, n)
         mM.
     variance : ndarray, shape (n,)
@@ -91,6 +104,7 @@ class Analysed:
     seen: int
     shared: np.ndarray
     voxel: np.ndarray
+    response: np.ndarray
     discrepancy: np.ndarray
     variance: np.ndarray
     modes: np.ndarray
@@ -132,10 +146,14 @@ class _ErrorModel:
         if q == 0:
             return np.zeros((len(level), 0))
         if k < 3 * q + 2:
-            return 0.5 * self.settings.noise_relative * level[:, None]
-        r = np.array(self.residuals) / np.sqrt(total)
-        _, vectors = np.linalg.eigh(r @ r.T)
-        found = (r.T @ vectors[:, -q:]) / np.sqrt(k) * np.sqrt(total)[:, None]
+            return self.settings.scan_relative * level[:, None]
+        # what persists is the model's fault, not a frame's: only departures from each voxel's mean count
+        r = np.array(self.residuals)
+        r = (r - r.mean(axis=0)) / np.sqrt(total)
+        values, vectors = np.linalg.eigh(r @ r.T)
+        # few frames show leading modes in pure noise as well: what the other frames' directions hold is taken off
+        common = np.sqrt(np.maximum(0.0, 1.0 - values[1:-q].mean() / np.maximum(values[-q:], 1e-300)))
+        found = common * (r.T @ vectors[:, -q:]) / np.sqrt(k - 1.0) * np.sqrt(total)[:, None]
         # a voxel's modes never hold more than most of its variance
         held = (found**2).sum(axis=1)
         return np.asarray(found * np.sqrt(np.minimum(1.0, 0.8 * total / np.maximum(held, 1e-12)))[:, None])
@@ -144,6 +162,7 @@ class _ErrorModel:
 def assimilate(
     curves: np.ndarray,
     coords: np.ndarray,
+    breathing: np.ndarray,
     model: TracerModel,
     settings: FilterSettings,
     stops: Sequence[int],
@@ -159,6 +178,8 @@ def assimilate(
         Concentrations in mM, NaN where missing; no frame at or after the last stop is read.
     coords : ndarray, shape (n, 3)
         mm.
+    breathing : ndarray, shape (F, b)
+        Scores of each frame; read as the curves are.
     model : TracerModel
     settings : FilterSettings
     stops : sequence of int
@@ -174,41 +195,45 @@ def assimilate(
     list of Analysed
     """
     n, N, s = len(curves), settings.members, settings
-    curves = curves[:, : max(stops)]
+    curves, breathing = curves[:, : max(stops)], breathing[: max(stops)]
     key = Key(seed, ("perfusion", name))
     members = np.arange(N)
-    q, v = len(SHARED), len(VOXEL)
-    E = np.concatenate(
-        [key.normals("shared", members, q), key.normals("voxel", members, v * n), np.zeros((N, n))], axis=1
-    )
-    owner = np.concatenate([np.full(q, -1), np.tile(np.arange(n), v + 1)])
+    at = _Columns(n, breathing.shape[1])
+    E = _start(key, members, at)
     relaxed = Inflation(rtps=s.relax_shared)
     carry = start(N)
-    before = curves[:, : s.first]
-    base = np.nanvar(before, axis=1)
+    base = np.nanvar(curves[:, : s.first], axis=1)
     base = np.where(np.isfinite(base), base, np.nanmedian(base))
     errors = _ErrorModel(0.5 * (base + np.median(base)), s)
-    settled = int(np.searchsorted(model.times, model.times[s.first] + s.settled_s))
+    settled = settled_frame(model, s)
     out = []
     for f in range(s.first, max(stops)):
-        level = np.abs(_curve(E[::8], model, f, np.arange(n), n)[0].mean(axis=0))
+        level = np.abs(_curve(E[::8], model, f, at).mean(axis=0))
         variance = errors.variance(level)
         if f >= settled:
             modes = errors.modes(level, variance)
-            E[:, q + v * n :] = _evolve(E[:, q + v * n :], variance, model.times, f, settled, s, key, members)
-            voxel_variance = np.maximum(variance - (modes**2).sum(axis=1), 0.2 * variance)
+            if f == settled:
+                _respond(E, at, s.response * np.sqrt(variance), key, members)
+            _evolve(E, at, variance, model.times, f, settled, s, key, members)
+            alone = np.maximum(variance - (modes**2).sum(axis=1), 0.2 * variance)
         else:
-            modes = 0.5 * s.noise_relative * level[:, None]
-            voxel_variance = s.passing**2 * variance + (s.relative * level) ** 2
-        error = ObservationError(np.sqrt(voxel_variance), scan=modes)
+            modes = s.scan_relative * level[:, None]
+            alone = s.passing**2 * variance + (s.relative * level) ** 2
         drawn = key.generator("shared voxels", f).permutation(n)
         few, rest = np.sort(drawn[: s.shared_voxels]), np.sort(drawn[s.shared_voxels :])
-        # a few voxels, drawn anew, speak for the shared parameters; all the others for themselves
-        for part, rows in (("shared", few), ("local", rest)):
+        # A few voxels, drawn anew, speak for the shared parameters, knowing that the frame's error is partly common.
+        # All the others speak for themselves: each by its whole error, since a level that all voxels miss in
+        # every frame would otherwise pass for the frames' common error and never be mended.
+        for part, rows, error in (
+            ("shared", few, ObservationError(np.sqrt(alone), scan=modes)),
+            ("local", rest, ObservationError(np.sqrt(alone + (modes**2).sum(axis=1)))),
+        ):
             if not len(rows):
                 continue
-            curve, status = _curve(E, model, f, rows, n)
-            HE = curve + E[:, q + v * n + rows]
+            curve, status = model.at(E[:, : at.q], at.voxel(E)[:, :, rows], f)
+            HE = curve + at.discrepancy(E)[:, rows]
+            for b, z in enumerate(breathing[f]):
+                HE += z * at.response(E)[:, b, rows]
             observed = Observations(
                 curves[rows, f],
                 error.take(rows),
@@ -216,8 +241,8 @@ def assimilate(
                 (f"{name} frame {f + 1} {part}",),
                 float(model.times[f]),
             )
-            known = E[:, :q]
-            update, carry = VoxelETKF(rows, owner).analyse(
+            known = E[:, : at.q]
+            update, carry = VoxelETKF(rows, at.owner).analyse(
                 carry, HE, observed, key, status, shared=known if part == "shared" else None
             )
             if part == "local" and f >= settled:
@@ -230,29 +255,117 @@ def assimilate(
             E = update.apply(E)
             members = carry.members
             if part == "shared":
-                E[:, :q] = relaxed.apply(kept - kept.mean(axis=0), E[:, :q])
+                E[:, : at.q] = relaxed.apply(kept - kept.mean(axis=0), E[:, : at.q])
         tick(f + 1)
         if f + 1 in stops:
             out.append(
                 Analysed(
-                    f + 1, E[:, :q].copy(), E[:, q : q + v * n].reshape(len(E), v, n).copy(),
-                    E[:, q + v * n :].copy(), variance, modes, carry.history,
+                    f + 1, E[:, : at.q].copy(), at.voxel(E).copy(), at.response(E).copy(),
+                    at.discrepancy(E).copy(), variance, modes, carry.history,
                 )
             )  # fmt: skip
     return out
 
 
-def _curve(
-    E: np.ndarray, model: TracerModel, f: int, rows: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The exchange model at frame f in some voxels (N, len(rows)), run from the start, and the status (N,)."""
-    q, v = len(SHARED), len(VOXEL)
-    voxel = E[:, q : q + v * n].reshape(len(E), v, n)
-    return model.at(E[:, :q], voxel if len(rows) == n else voxel[:, :, rows], f)
+def settled_frame(model: TracerModel, settings: FilterSettings) -> int:
+    """First frame after the first pass, counted from 0."""
+    return int(np.searchsorted(model.times, model.times[settings.first] + settings.settled_s))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of the ensemble: shared scores, voxel scores, responses to breathing, discrepancy."""
+
+    n: int
+    breathing: int
+
+    q = len(SHARED)
+    v = len(VOXEL)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """Voxel of each column, -1 for a shared one."""
+        return np.concatenate([np.full(self.q, -1), np.tile(np.arange(self.n), self.v + self.breathing + 1)])
+
+    def voxel(self, E: np.ndarray) -> np.ndarray:
+        """(N, 3, n), a view."""
+        return E[:, self.q : self.q + self.v * self.n].reshape(len(E), self.v, self.n)
+
+    def response(self, E: np.ndarray) -> np.ndarray:
+        """(N, b, n), a view."""
+        return E[:, self.q + self.v * self.n : -self.n].reshape(len(E), self.breathing, self.n)
+
+    def discrepancy(self, E: np.ndarray) -> np.ndarray:
+        """(N, n), a view."""
+        return E[:, -self.n :]
+
+    def others(self, E: np.ndarray) -> list[np.ndarray]:
+        """What a new draw of each voxel is to be uncorrelated with."""
+        return [*E[:, : self.q].T, *np.moveaxis(self.voxel(E), 1, 0)]
+
+
+def _start(key: Key, members: np.ndarray, at: _Columns) -> np.ndarray:
+    """The prior ensemble: shared scores, voxel scores; no response and no discrepancy yet."""
+    shared: list[np.ndarray] = []
+    for x in key.normals("shared", members, at.q).T:
+        shared.append(exact(x[:, None], shared)[:, 0])
+    normals = key.normals("voxel", members, at.v * at.n)
+    voxel: list[np.ndarray] = []
+    for i in range(at.v):
+        voxel.append(exact(normals[:, i * at.n : (i + 1) * at.n], [*shared, *voxel]))
+    nothing = np.zeros((len(members), (at.breathing + 1) * at.n))
+    return np.concatenate([np.stack(shared, axis=1), *voxel, nothing], axis=1)
+
+
+def _curve(E: np.ndarray, model: TracerModel, f: int, at: _Columns) -> np.ndarray:
+    """The exchange model at frame f (N, n), run from the start."""
+    return model.at(E[:, : at.q], at.voxel(E), f)[0]
+
+
+def exact(normals: np.ndarray, against: list[np.ndarray]) -> np.ndarray:
+    """Draws made exactly centred, of unit sample variance, and uncorrelated in each voxel with what is given.
+
+    Parameters
+    ----------
+    normals : ndarray, shape (N, n)
+    against : list of ndarray, shape (N, n) or (N,)
+        N well above their number.
+
+    Returns
+    -------
+    ndarray, shape (N, n)
+
+    Notes
+    -----
+    With N members, draws correlate by chance at 1/sqrt(N) with everything else, and a filter takes that for
+    information. A voxel has few unknowns, so its draws can simply be made orthogonal to them (second-order exact
+    sampling, Pham 2001).
+    """
+    N, n = normals.shape
+    x = normals - normals.mean(axis=0)
+    if against:
+        basis = np.stack([np.broadcast_to(a.reshape(N, -1), (N, n)) for a in against])
+        basis = basis - basis.mean(axis=1, keepdims=True)
+        sd = basis.std(axis=1, keepdims=True)
+        basis = np.moveaxis(basis / np.where(sd > 0, sd, 1.0), 2, 0)
+        gram = basis @ np.swapaxes(basis, 1, 2) + 1e-9 * N * np.eye(len(against))
+        part = np.linalg.solve(gram, basis @ x.T[:, :, None])
+        x = x - (np.swapaxes(basis, 1, 2) @ part)[:, :, 0].T
+    return np.asarray(x * np.sqrt((N - 1.0) / (x**2).sum(axis=0)))
+
+
+def _respond(E: np.ndarray, at: _Columns, sd: np.ndarray, key: Key, members: np.ndarray) -> None:
+    """The prior of the responses to breathing, in place."""
+    normals = key.normals("response", members, at.breathing * at.n).reshape(len(E), at.breathing, at.n)
+    known = at.others(E)
+    for b in range(at.breathing):
+        known.append(exact(normals[:, b], known))
+        at.response(E)[:, b] = sd * known[-1]
 
 
 def _evolve(
-    delta: np.ndarray,
+    E: np.ndarray,
+    at: _Columns,
     variance: np.ndarray,
     times: np.ndarray,
     f: int,
@@ -260,74 +373,12 @@ def _evolve(
     s: FilterSettings,
     key: Key,
     members: np.ndarray,
-) -> np.ndarray:
-    """Discrepancy at frame f: stationary when it begins, then first-order autoregressive."""
+) -> None:
+    """Discrepancy at frame f, in place: stationary when it begins, then first-order autoregressive."""
+    delta = at.discrepancy(E)
     keep = 0.0 if f == settled else float(np.exp(-(times[f] - times[f - 1]) / s.memory_s))
-    noise = key.normals("discrepancy", members, delta.shape[1], f)
-    return np.asarray(keep * delta + np.sqrt((1.0 - keep**2) * s.discrepancy * variance) * noise)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Means and standard deviations of what the scanner will show, frame by frame.
-
-    Parameters
-    ----------
-    frames : ndarray of int, shape (H,)
-    mean : ndarray, shape (n, H)
-        mM.
-    sd : ndarray, shape (n, H)
-        Of an observed value: ensemble, discrepancy and frame error.
-    model_sd : ndarray, shape (n, H)
-        Of the ensemble and the discrepancy alone.
-    region_mean, region_sd : ndarray, shape (H,)
-        Of the mean over the voxels of a region, scan-level errors being shared by its voxels.
-    """
-
-    frames: np.ndarray
-    mean: np.ndarray
-    sd: np.ndarray
-    model_sd: np.ndarray
-    region_mean: np.ndarray
-    region_sd: np.ndarray
-
-
-def forecast(
-    analysed: Analysed, model: TracerModel, settings: FilterSettings, last: int, region: np.ndarray
-) -> Forecast:
-    """Run the ensemble on to frame ``last`` (exclusive), reading no observation.
-
-    ``region`` (n,) is a mask of the voxels whose mean is forecast too.
-    """
-    frames = np.arange(analysed.seen, last)
-    n = analysed.voxel.shape[2]
-    mean, spread = np.empty((n, len(frames))), np.empty((n, len(frames)))
-    whole, whole_sd = np.empty(len(frames)), np.empty(len(frames))
-    state = model.initial(len(analysed.shared), n)
-    times = model.times
-    stationary = settings.discrepancy * analysed.variance
-    shared_error = (analysed.modes[region].mean(axis=0) ** 2).sum()
-    rest = np.maximum(analysed.variance - (analysed.modes**2).sum(axis=1), 0.0)[region]
-    for i, f in enumerate(frames):
-        state, _ = model.propagate(state, analysed.shared, analysed.voxel, int(f))
-        keep = float(np.exp(-(times[f] - times[analysed.seen - 1]) / settings.memory_s))
-        members = model.observe(state, analysed.shared, analysed.voxel) + keep * analysed.discrepancy
-        new = (1.0 - keep**2) * stationary
-        mean[:, i] = members.mean(axis=0)
-        spread[:, i] = members.var(axis=0, ddof=1) + new
-        average = members[:, region].mean(axis=1)
-        whole[i] = average.mean()
-        alone = (rest + new[region]).mean() / region.sum()
-        whole_sd[i] = np.sqrt(average.var(ddof=1) + shared_error + alone)
-    sd = np.sqrt(spread + analysed.variance[:, None])
-    return Forecast(frames, mean, sd, np.sqrt(spread), whole, whole_sd)
-
-
-def fitted(analysed: Analysed, model: TracerModel) -> np.ndarray:
-    """Ensemble mean of the exchange model at all frames seen, without discrepancy, shape (n, seen)."""
-    state = model.initial(len(analysed.shared), analysed.voxel.shape[2])
-    out = np.empty((analysed.voxel.shape[2], analysed.seen))
-    for f in range(analysed.seen):
-        state, _ = model.propagate(state, analysed.shared, analysed.voxel, f)
-        out[:, f] = model.observe(state, analysed.shared, analysed.voxel).mean(axis=0)
-    return out
+    known = [*at.others(E), *np.moveaxis(at.response(E), 1, 0)]
+    if f > settled:
+        known.append(delta)
+    noise = exact(key.normals("discrepancy", members, at.n, f), known)
+    delta[:] = keep * delta + np.sqrt((1.0 - keep**2) * s.discrepancy * variance) * noise

@@ -10,14 +10,17 @@ from ..domain.evidence import Evidence
 from ..domain.runfolder import Number, RunFolder
 from ..imaging.write import write_image
 from ..twin.tracer import TracerModel
-from .perfusion import LAST_MEAN, PERSISTENCE, POINT_MEAN, TOFTS, TWIN
+from .perfusion import CALIBRATED, GIVEN, GIVEN_MEAN, LAST_MEAN, POINT_MEAN, TWIN
 from .perfusion_figures import figures
 from .perfusion_scores import Scores, interval_over_frames
 
 if TYPE_CHECKING:
-    from .perfusion import PerfusionResults, PerfusionSpec
+    from .perfusion import PerfusionResults
+    from .perfusion_spec import PerfusionSpec
 
-METHODS = (TWIN, LAST_MEAN, POINT_MEAN, PERSISTENCE, TOFTS)
+METHODS = (*CALIBRATED, POINT_MEAN)
+#: The twin's two forecasts, and what their checks are called.
+TWINS = {TWIN: "", GIVEN: ".given"}
 REGIONS = {"enhancing": "all enhancing voxels", "tumour": "tumour"}
 
 #: Goals fixed before frames 41 and later were looked at: name, region, what, upper (or lower, upper) bound.
@@ -31,6 +34,7 @@ def report(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> No
     for name in results.found:
         for region in REGIONS:
             _numbers(spec, results, run, name, region)
+        _tumour_mean(results, run, name)
         _table(results, run, name)
     _goals(spec, results, run)
     _motion(spec, results, run)
@@ -75,6 +79,19 @@ def _numbers(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder, nam
             )  # fmt: skip
 
 
+def _tumour_mean(results: PerfusionResults, run: RunFolder, name: str) -> None:
+    """Coverage of the tumour's mean, whose error the voxels of a frame share."""
+    for method, pair in results.found[name].region.items():
+        for level, value in zip((50, 90), pair):
+            run.summary(
+                Number(
+                    f"coverage_{level}_tumour_mean_{name}", value, "%",
+                    group="forecast" if name == "registered" else "raw", of=method,
+                    description=f"Coverage of {level} % intervals for the mean over the tumour, {name} frames",
+                )
+            )  # fmt: skip
+
+
 def ratio(
     spec: PerfusionSpec, a: Scores, b: Scores, what: str, name: str
 ) -> tuple[float, tuple[float, float]]:
@@ -109,68 +126,31 @@ def _table(results: PerfusionResults, run: RunFolder, name: str) -> None:
     run.table(
         f"perfusion_{name}", columns, rows, title=f"Scores of the held-out frames, {name}",
         caption="Every forecast but the one without interval has intervals from its own errors at the rolling "
-        "origins, so the baselines are as calibrated as the twin. Lower is better.",
+        "origins, so the baselines are as calibrated as the twin. Given the breathing state: the breathing scores of "
+        "the frame, measured in the body outside the voxels forecast, are known. Lower is better.",
         section="scores", order=0 if name == "registered" else 1,
     )  # fmt: skip
 
 
 def _short(method: str) -> str:
-    return "twin" if method == TWIN else method.removeprefix("baseline: ")
+    return method.replace("forecast", "twin").removeprefix("baseline: ")
 
 
 def _goals(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> None:
-    """The goals, as evidence; registered frames decide, raw frames are recorded beside."""
-    for name, found in results.found.items():
-        twin, base = found.scores["enhancing", TWIN], found.scores["enhancing", LAST_MEAN]
-        for what, values, limit in _RATIOS:
-            value, interval = ratio(spec, twin, base, values, name)
-            label = what.upper()
-            run.summary(
-                Number(
-                    f"{what}_ratio_enhancing_{name}", value, "1", interval, 0.95,
-                    "forecast" if name == "registered" else "raw", TWIN,
-                    f"{label} of the twin over that of the mean of the last {spec.last} frames, {name} frames",
-                )
-            )  # fmt: skip
-            result: dict[str, Any] = {"ratio": value, "lower_95": interval[0], "upper_95": interval[1]}
-            if what == "crps":
-                result["ratio_to_the_mean_without_interval"] = (
-                    twin.mean_crps / found.scores["enhancing", POINT_MEAN].mean_crps
-                )
-            run.evidence(
-                Evidence(
-                    f"forecast.perfusion.{what}.{name}", "output_comparison",
-                    f"Over all enhancing voxels the twin's {label} is below the {spec.last}-frame mean's "
-                    f"({name} frames).",
-                    f"ratio at most {limit:g}" + (
-                        ", against the mean with its own calibrated intervals" if what == "crps" else ""
-                    ),
-                    result, "passed" if value <= limit else "failed", (f"tables/perfusion_{name}.json",),
-                    {"seed": spec.seed},
-                )
-            )  # fmt: skip
-        for region in REGIONS:
-            s = found.scores[region, TWIN]
-            for level, low, high in _LEVELS:
-                value = s.coverage(level)
-                run.evidence(
-                    Evidence(
-                        f"forecast.perfusion.coverage{level}.{region}.{name}", "output_comparison",
-                        f"{level} % intervals cover as they say ({REGIONS[region]}, {name} frames).",
-                        f"{low:g} to {high:g} % of the held-out values", {"coverage_percent": value},
-                        "passed" if low <= value <= high else "failed", ("figures/perfusion_coverage.png",),
-                    )
-                )  # fmt: skip
-        tumour = found.scores["tumour", TWIN]
+    """The goals, as evidence, for the blind forecast and for the one given the breathing state."""
+    for name in results.found:
+        for method in TWINS:
+            _ratios(spec, results, run, name, method)
+            _coverages(results, run, name, method)
+    for method, suffix in TWINS.items():
+        tumour = results.found["registered"].scores["tumour", method]
         for what, limit in _LIMITS:
-            if name != "registered":
-                continue
             value = tumour.rmse if what == "rmse" else tumour.mean_crps
             run.evidence(
                 Evidence(
-                    f"forecast.perfusion.tumour.{what}", "output_comparison",
-                    f"The forecast's {what.upper()} in the registered tumour is small.", f"at most {limit:g} mM",
-                    {f"{what}_mM": value}, "passed" if value <= limit else "failed",
+                    f"forecast.perfusion.tumour.{what}{suffix}", "output_comparison",
+                    f"{_title(method)}: its {what.upper()} in the registered tumour is small.",
+                    f"at most {limit:g} mM", {f"{what}_mM": value}, "passed" if value <= limit else "failed",
                     ("tables/perfusion_registered.json",),
                 )
             )  # fmt: skip
@@ -187,6 +167,60 @@ def _goals(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> No
             "passed",
         )
     )  # fmt: skip
+
+
+def _title(method: str) -> str:
+    return "The blind forecast" if method == TWIN else "The forecast given each frame's breathing state"
+
+
+def _ratios(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder, name: str, method: str) -> None:
+    """Scores over all enhancing voxels against the mean of the last frames."""
+    scores, suffix = results.found[name].scores, TWINS[method]
+    twin, base = scores["enhancing", method], scores["enhancing", LAST_MEAN]
+    for what, values, limit in _RATIOS:
+        value, interval = ratio(spec, twin, base, values, f"{name}{suffix}")
+        run.summary(
+            Number(
+                f"{what}_ratio_enhancing_{name}", value, "1", interval, 0.95,
+                "forecast" if name == "registered" else "raw", method,
+                f"{what.upper()} over that of the mean of the last {spec.last} frames, {name} frames",
+            )
+        )  # fmt: skip
+        result: dict[str, Any] = {"ratio": value, "lower_95": interval[0], "upper_95": interval[1]}
+        if what == "crps":
+            result["ratio_to_the_mean_without_interval"] = (
+                twin.mean_crps / scores["enhancing", POINT_MEAN].mean_crps
+            )
+        if method == GIVEN:
+            result["ratio_to_the_mean_given_the_same"] = ratio(
+                spec, twin, scores["enhancing", GIVEN_MEAN], values, f"{name}{suffix}/given mean"
+            )[0]
+        run.evidence(
+            Evidence(
+                f"forecast.perfusion.{what}.{name}{suffix}", "output_comparison",
+                f"{_title(method)}: over all enhancing voxels its {what.upper()} is below that of the mean of the last "
+                f"{spec.last} frames ({name} frames).",
+                f"ratio at most {limit:g}"
+                + (", against the mean with its own calibrated intervals" if what == "crps" else ""),
+                result, "passed" if value <= limit else "failed", (f"tables/perfusion_{name}.json",),
+                {"seed": spec.seed},
+            )
+        )  # fmt: skip
+
+
+def _coverages(results: PerfusionResults, run: RunFolder, name: str, method: str) -> None:
+    for region in REGIONS:
+        s = results.found[name].scores[region, method]
+        for level, low, high in _LEVELS:
+            value = s.coverage(level)
+            run.evidence(
+                Evidence(
+                    f"forecast.perfusion.coverage{level}.{region}.{name}{TWINS[method]}", "output_comparison",
+                    f"{_title(method)}: {level} % intervals cover as they say ({REGIONS[region]}, {name} frames).",
+                    f"{low:g} to {high:g} % of the held-out values", {"coverage_percent": value},
+                    "passed" if low <= value <= high else "failed", ("figures/perfusion_coverage.png",),
+                )
+            )  # fmt: skip
 
 
 def _motion(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> None:
@@ -245,18 +279,19 @@ def _cycles(results: PerfusionResults, run: RunFolder) -> None:
 
 
 def _choice(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> None:
-    chosen = results.settings
     rows = [
-        [c.variance, c.memory_s, rmse, crps,
-         "chosen" if (c.variance, c.memory_s) == (chosen.discrepancy, chosen.memory_s) else ""]
-        for c, rmse, crps in results.choice
+        [s.discrepancy, s.memory_s, s.response, s.trust, *tried.blind, *tried.given,
+         "chosen" if s == results.settings else ""]
+        for tried in results.choice for s in (tried.settings,)
     ]  # fmt: skip
     run.table(
         "perfusion_choice",
-        [("variance over the error's", "1"), ("memory", "s"), ("RMSE", "mM"), ("CRPS", "mM"), ("", "")],
-        rows, title="Choice of the discrepancy at the rolling origins",
+        [("discrepancy's variance over the error's", "1"), ("its memory", "s"), ("response to breathing over the error", "1"),
+         ("share of the model's course", "1"), ("RMSE, blind", "mM"), ("CRPS, blind", "mM"),
+         ("RMSE, given breathing", "mM"), ("CRPS, given breathing", "mM"), ("", "")],
+        rows, title="Choices at the rolling origins",
         caption=f"Origins {', '.join(map(str, spec.origins))} inside the {spec.assimilate} frames assimilated, on part "
-        "of the voxels; no later frame is read.",
+        "of the voxels, normal law; chosen by the mean of both CRPS. No later frame is read.",
         section="calibration",
     )  # fmt: skip
 
@@ -301,8 +336,10 @@ def _limits(results: PerfusionResults, run: RunFolder) -> None:
         "Diffusion of tracer between voxels cannot be identified here: in the time of the series it moves tracer by about "
         "half a millimetre, far less than a voxel and than breathing leaves after registration. The arterial input was "
         "not measured, so the scale of Ktrans, ve and vp is that of a population curve. The signal of enhancing organs "
-        "rises and falls together from frame to frame by some percent in a way registration does not remove; it is part "
-        "of the frame error and sets a floor to any forecast. Voxels that leave the view are missing, mostly in the "
+        "rises and falls together from frame to frame by some percent in a way registration does not remove; part of it "
+        "follows the breathing state, the rest is frame error and sets a floor to any forecast. The forecast given the "
+        "breathing state knows where in the breathing cycle a held-out frame was taken, measured in that frame outside "
+        "the voxels forecast; it says how well tracer and scanner are understood, not what could be said before the frame was taken. Voxels that leave the view are missing, mostly in the "
         "outer slices. The flip-angle images and the dynamic baseline disagree inside the outline; T1 is from the "
         f"former, the baseline from the latter. The plain fit (onset {onset:.0f} s) leaves a median residual of "
         f"{sd:.2f} mM in the tumour.",
@@ -312,7 +349,7 @@ def _limits(results: PerfusionResults, run: RunFolder) -> None:
 def _fields(results: PerfusionResults, run: RunFolder) -> None:
     """Parameter maps and the last forecast frame as NIfTI, NaN outside the voxels forecast."""
     a = results.found["registered"].analysed[-1]
-    f = results.found["registered"].forecast
+    f = results.found["registered"].forecasts[TWIN]
     ktrans, kep, vp = results.model.voxel.values(a.voxel)
     grid, where = results.series.grid, results.curves.where
 
@@ -329,7 +366,9 @@ def _fields(results: PerfusionResults, run: RunFolder) -> None:
     ):
         write(f"{name}_mean", members.mean(axis=0), f"{name}, mean, {unit}")
         write(f"{name}_sd", members.std(axis=0, ddof=1), f"{name}, standard deviation, {unit}")
-    low, high = (results.found["registered"].law.quantile(q) for q in (0.05, 0.95))
+    low, high = (results.found["registered"].laws[TWIN].quantile(q) for q in (0.05, 0.95))
+    for b, members in enumerate(np.moveaxis(a.response, 1, 0)):
+        write(f"response_{b + 1}_mean", members.mean(axis=0), f"response to breathing score {b + 1}, mM")
     write("forecast_last_mean", f.mean[:, -1], "mM")
     write("forecast_last_sd", f.sd[:, -1], "mM")
     write("forecast_last_q05", f.mean[:, -1] + low * f.sd[:, -1], "mM")

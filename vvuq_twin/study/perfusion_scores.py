@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ..kinetics.aif import plasma
 from ..kinetics.convolution import exponential_convolution
 from ..kinetics.tofts import Fit, fit_extended_tofts
 from ..twin.tracer import TracerModel
+from .perfusion_breathing import seen_range
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,34 @@ def last_mean(curves: np.ndarray, origin: int, ahead: int, last: int) -> Predict
     part = curves[:, origin - last : origin]
     mean = _row_mean(part, _row_mean(curves[:, :origin], np.zeros(len(curves))))
     return _constant(mean, pooled_sd(part), ahead)
+
+
+def last_mean_given(
+    curves: np.ndarray, breathing: np.ndarray, settled: int, last: int, response: float
+) -> Predicted:
+    """The mean of the last frames, and each voxel's ridge regression on the breathing scores since the first pass.
+
+    Parameters
+    ----------
+    curves : ndarray, shape (n, origin)
+    breathing : ndarray, shape (end, b)
+        Scores of the frames seen and of those to forecast.
+    settled : int
+        First frame after the first pass.
+    last : int
+    response : float
+        Prior standard deviation of a slope over the voxel error's, the twin's own.
+    """
+    origin = curves.shape[1]
+    z = seen_range(breathing, settled, origin) if breathing.shape[1] else breathing
+    part = curves[:, settled:origin]
+    seen = np.isfinite(part)
+    level = _row_mean(part, np.zeros(len(part)))
+    known = z[settled:origin] - z[settled:origin].mean(axis=0)
+    weight = np.linalg.inv(known.T @ known + np.eye(z.shape[1]) / max(response, 1e-9) ** 2)
+    slope = np.where(seen, part - level[:, None], 0.0) @ known @ weight
+    steady = last_mean(curves - slope @ z[:origin].T, origin, len(z) - origin, last)
+    return Predicted(steady.mean + slope @ z[origin:].T, steady.sd)
 
 
 def persistence(curves: np.ndarray, origin: int, ahead: int, last: int) -> Predicted:
@@ -202,6 +232,66 @@ def score(predicted: Predicted, truth: np.ndarray, law: ErrorLaw) -> Scores:
         within(0.5),
         within(0.9),
     )
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """Frames of several origins one after another."""
+    fields: dict[str, Any] = {
+        k: np.concatenate([getattr(p, k) for p in parts]) for k in Scores.__dataclass_fields__
+    }
+    return Scores(**fields)
+
+
+@dataclass(frozen=True)
+class Laws:
+    """The error laws of one method: one for the voxels of the tumour, one for all others.
+
+    Parameters
+    ----------
+    tumour, others : ErrorLaw
+    inside : ndarray of bool, shape (n,)
+        Voxels of the tumour.
+    """
+
+    tumour: ErrorLaw
+    others: ErrorLaw
+    inside: np.ndarray
+
+    @classmethod
+    def same(cls, law: ErrorLaw, inside: np.ndarray) -> Laws:
+        return cls(law, law, inside)
+
+    @classmethod
+    def learn(cls, pairs: Sequence[tuple[Predicted, np.ndarray]], inside: np.ndarray) -> Laws:
+        """From forecasts and what came, at the rolling origins; all voxels stand in for a group without any."""
+        z = np.concatenate([standardised(p, y) for p, y in pairs], axis=1)
+        pooled = ErrorLaw.learn(z)
+        groups = [ErrorLaw.learn(z[rows]) if rows.any() else pooled for rows in (inside, ~inside)]
+        return cls(groups[0], groups[1], inside)
+
+    def of(self, voxel: int) -> ErrorLaw:
+        """The law of one voxel."""
+        return self.tumour if self.inside[voxel] else self.others
+
+    def quantile(self, level: float) -> np.ndarray:
+        """Standardised quantile of each voxel, shape (n,)."""
+        return np.where(self.inside, self.tumour.quantile(level), self.others.quantile(level))
+
+    def _parts(self, rows: np.ndarray) -> list[tuple[ErrorLaw, np.ndarray]]:
+        return [(self.tumour, rows & self.inside), (self.others, rows & ~self.inside)]
+
+    def score(self, predicted: Predicted, truth: np.ndarray, rows: np.ndarray) -> Scores:
+        """Scores of the voxels in ``rows``, each by its own law."""
+        first, second = (
+            score(Predicted(predicted.mean[part], predicted.sd[part]), truth[part], law)
+            for law, part in self._parts(rows)
+        )
+        return Scores(*(getattr(first, k) + getattr(second, k) for k in Scores.__dataclass_fields__))
+
+    def pit(self, z: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Probabilities below the standardised values that were seen in ``rows``."""
+        found = [law.pit(z[part][np.isfinite(z[part])]) for law, part in self._parts(rows)]
+        return np.concatenate(found)
 
 
 def interval_over_frames(

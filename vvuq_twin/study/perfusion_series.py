@@ -95,11 +95,14 @@ class Motion:
         mm.
     before, after : ndarray, shape (F,)
         Residual of each frame against the components, without and with displacement, in units of the signal.
+    components : ndarray, shape (q, ni, nj, nk)
+        Reference components.
     """
 
     displacement: np.ndarray
     before: np.ndarray
     after: np.ndarray
+    components: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,10 @@ def register_series(
     displacement = np.stack([space.field(r.coefficients) for r in everything])
     frames = np.stack([warp(s, u, grid.spacing) for s, u in zip(series.signal, displacement)])
     return frames, Motion(
-        displacement, np.array([r.before for r in everything]), np.array([r.after for r in everything])
+        displacement,
+        np.array([r.before for r in everything]),
+        np.array([r.after for r in everything]),
+        components,
     )
 
 

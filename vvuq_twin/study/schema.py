@@ -54,7 +54,7 @@ def spec_class(kind: str, where: str) -> type[StudySpec]:
 
         return CohortSpec
     if kind == "perfusion":
-        from .perfusion import PerfusionSpec
+        from .perfusion_spec import PerfusionSpec
 
         return PerfusionSpec
     if kind == "lesions":

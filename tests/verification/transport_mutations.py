@@ -7,7 +7,7 @@ import numpy as np
 from vvuq_twin.physics import saturable as tissue_saturable
 from vvuq_twin.physics import smallexp, stepper, tissue
 from vvuq_twin.physics.tissue import Rates, Tissue
-from vvuq_twin.verification import species_checks
+from vvuq_twin.verification import coupled_orders, species_checks
 
 local_maps = smallexp.local_maps
 across_wall = tissue.across_wall
@@ -49,7 +49,18 @@ def slower_plasma(out_rate, gain, which, reactions, plasma, area, rows, dt, supp
     local_maps(out_rate, gain, which, reactions, 0.99 * plasma, area, rows, dt, supplied, maps)
 
 
+def one_sided(self, dt, count):
+    """First-order (Lie) splitting."""
+    for _ in range(count):
+        self.move(dt)
+        self.local(dt)
+
+
 TRANSPORT_MUTATIONS = [
+    ("transport.mms.coupled.central", tissue, "across_wall", no_drag),
+    ("transport.mms.coupled.limited", coupled_orders, "SCHEMES", {"van_leer": 0}),
+    ("transport.mms.coupled.time", stepper.Stepper, "march", one_sided),
+    ("transport.splitting", stepper.Stepper, "march", one_sided),
     ("delivery.patient", tissue_saturable, "saturable_step", leaking_kinetics),
     ("delivery.axes", Tissue, "face_conductance", one_axis),
     ("delivery.units", Tissue, "face_conductance", one_axis),

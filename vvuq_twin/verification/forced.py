@@ -94,3 +94,21 @@ def forced_transport(
         stepper.step(dt)
         stepper.species[:, 0] += _impulse(source, t + 0.5 * dt, t + dt)
     return stepper.species[:, 0].copy()
+
+
+def forced_species(
+    stepper: Stepper, initial: np.ndarray, source: Source, end: float, steps: int
+) -> np.ndarray:
+    """All species (s, n) with a source (s, n), from 0 to ``end``, doses at time 0 only; shape (s, n)."""
+    stepper.species[:] = initial.T
+    stepper.jump(0.0)
+    dt = end / steps
+    at, middle = source(0.0), source(0.25 * dt)
+    for i in range(steps):
+        t = i * dt
+        half, late, after = source(t + 0.5 * dt), source(t + 0.75 * dt), source(t + dt)
+        stepper.species += (dt / 12.0 * (at + 4.0 * middle + half)).T
+        stepper.step(dt)
+        stepper.species += (dt / 12.0 * (half + 4.0 * late + after)).T
+        at, middle = after, source(t + 1.25 * dt)
+    return np.asarray(stepper.species.T.copy())

@@ -94,6 +94,7 @@ def check(
 def load_checks() -> dict[str, Check]:
     """All checks (their modules are imported on first use)."""
     from . import (  # noqa: F401
+        coupled_orders,
         delivery_checks,
         estimator_checks,
         gci_checks,
@@ -106,6 +107,7 @@ def load_checks() -> dict[str, Check]:
         pressure_orders,
         response_checks,
         species_checks,
+        splitting_checks,
         transport_checks,
         transport_orders,
     )

@@ -8,7 +8,7 @@ four at an interface; phi and the vessels' surface vary. Solution and forcing ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -167,7 +167,7 @@ def space(sizes: list[int], scheme: str) -> list[list[float]]:
         problem = Problem(n)
         steps = round(20 * (n / 16) ** 2)
         got = forced_species(
-            problem.stepper(scheme, 0.1), problem.values("fields", 0.0), lambda t, p=problem: p.values("sources", t), END, steps
+            problem.stepper(scheme, 0.1), problem.values("fields", 0.0), partial(problem.values, "sources"), END, steps
         )  # fmt: skip
         found.append(np.abs(got - problem.values("fields", END)).mean(axis=1).tolist())
     return found

@@ -22,6 +22,7 @@ from vvuq_twin.imaging.t1 import spoiled_gradient_echo
 from vvuq_twin.imaging.write import write_image
 from vvuq_twin.kinetics.aif import blood, plasma
 from vvuq_twin.kinetics.tofts import extended_tofts
+from vvuq_twin.kinetics.tracer import TWO_TISSUE_IRREVERSIBLE
 
 GRID = Grid((20, 18, 8), (2.0, 2.0, 3.0), (5.0, -7.0, 11.0))
 I, J, K = (c * h for c, h in zip(np.indices(GRID.shape), GRID.spacing))
@@ -160,6 +161,45 @@ def test_an_outlined_artery_is_the_input(tmp_path: Path) -> None:
     # sampled every four seconds the first pass is coarse: some per cent
     assert numbers["ktrans_median"] == pytest.approx(KTRANS, rel=0.1)
     assert numbers["ve_median"] == pytest.approx(VE, rel=0.1)
+
+
+def test_a_dynamic_pet_series_gives_net_uptake(tmp_path: Path) -> None:
+    starts = np.concatenate([np.arange(0, 120, 10.0), np.arange(120, 600, 60.0), np.arange(600, 3600, 300.0)])
+    durations = np.diff(np.append(starts, 3600.0))
+    frames = np.stack([starts, starts + durations], axis=1) / 60
+    # blood that is piecewise linear between the frames' middles, as it can be read off them
+    times = np.concatenate([[0.0], frames.mean(axis=1), [60.0]])
+    course = 4e4 * np.exp(-times / 40) * times / (times + 0.3)
+    course[-1] = course[-2]
+    truth = {"k1": 0.1, "k2": 0.3, "k3": 0.08, "vb": 0.04}
+    mean = TWO_TISSUE_IRREVERSIBLE.curves(truth, course, times, frames=frames)[0]
+    series = np.empty((len(starts), *GRID.shape))
+    series[:] = 0.3 * mean[:, None, None, None]
+    series[:, TUMOUR] = mean[:, None]
+    series[:, ARTERY] = course[1:-1, None]
+    series *= 1 + 0.005 * np.random.default_rng(0).standard_normal(series.shape)
+    write_image(tmp_path / "pet.nii.gz", series, GRID)
+    write_image(tmp_path / "tumour.nii.gz", TUMOUR, GRID)
+    write_image(tmp_path / "artery.nii.gz", ARTERY, GRID)
+    acquisition = {"frame_times_s": starts.tolist(), "frame_durations_s": durations.tolist()}
+    images = {
+        "pet_dynamic": {"file": "pet.nii.gz", "unit": "Bq/mL", "acquisition": acquisition},
+        "tumour": {"file": "tumour.nii.gz"}, "organ_artery": {"file": "artery.nii.gz"},
+    }  # fmt: skip
+    data = {"id": "p", "visits": [{"id": "v", "day": 0, "images": images}]}
+    (tmp_path / "patient.yaml").write_text(yaml.safe_dump(data))
+    visit = quantify(tmp_path).visits[0]
+    numbers, ki = visit.numbers["uptake"], 0.1 * 0.08 / 0.38
+    assert numbers["tumour_ki"] == pytest.approx(ki, rel=0.02)
+    assert numbers["tumour_k1"] == pytest.approx(0.1, rel=0.05)
+    # the plot's slope has the blood's share in it
+    assert np.median(visit.maps["ki"].values[TUMOUR]) == pytest.approx(0.96 * ki, rel=0.03)
+    spread = np.std(visit.maps["ki"].values[TUMOUR]) / np.median(visit.maps["ki"].error[TUMOUR])
+    assert 0.7 < spread < 1.5
+    del acquisition["frame_durations_s"]
+    (tmp_path / "patient.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(BadInput, match="does not say its frame_durations_s"):
+        quantify(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, spatial
 
 from ..domain.errors import BadInput
 from ..domain.grid import Grid
 from ..domain.keys import generator
+from .shape import mesh
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,16 @@ class BoundaryDraws:
 
 
 def signed_distance(mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """Distance in mm to the boundary half-way between voxels, negative inside."""
-    outside = ndimage.distance_transform_edt(~mask, sampling=grid.spacing)
-    inside = ndimage.distance_transform_edt(mask, sampling=grid.spacing)
-    half = min(grid.spacing) / 2.0
-    return np.asarray(np.where(mask, half - inside, outside - half))
+    """Distance in mm of voxel centres to the mesh half-way between voxels inside and outside, negative inside."""
+    vertices, faces = mesh(mask, grid)
+    corners = vertices[faces]
+    # corners, middles of edges and of triangles: no place of the mesh is far from one of them
+    points = np.concatenate(
+        [vertices, corners.mean(axis=1), (corners + np.roll(corners, 1, axis=1)).reshape(-1, 3) / 2.0]
+    )
+    centres = np.stack(np.meshgrid(*grid.centres(), indexing="ij"), axis=-1)
+    away = spatial.cKDTree(points).query(centres.reshape(-1, 3))[0].reshape(mask.shape)
+    return np.asarray(np.where(mask, -away, away))
 
 
 def perturb_boundary(
@@ -94,18 +100,23 @@ def perturb_boundary(
         for a, b, r, n in zip(corner.min(axis=0), corner.max(axis=0), room, grid.shape)
     )
     inside = mask[box]
-    away, spread = signed_distance(inside, grid), spread[box]
-    # a voxel is full or empty over its own thickness
-    ramp = np.mean(grid.spacing)
+    local = Grid(inside.shape, grid.spacing)
+    away, spread = signed_distance(inside, local), spread[box]
+    # a voxel fills over its own thickness along the outline's normal
+    normal = np.stack(np.gradient(away, *grid.spacing))
+    normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-12)
+    thickness = np.tensordot(np.asarray(grid.spacing), np.abs(normal), axes=1)
+    thickness = np.maximum(thickness, min(grid.spacing))
 
     def filled(distance: np.ndarray) -> np.ndarray:
-        return np.clip(0.5 - distance / ramp, 0.0, 1.0)
+        return np.clip(0.5 - distance / thickness, 0.0, 1.0)
 
+    weights = [_axis_weights(n, h, length) for n, h in zip(inside.shape, grid.spacing)]
     unit = grid.voxel_volume * 1e-3
     probability = np.zeros(inside.shape)
     volumes = np.zeros(draws)
     for n in range(draws):
-        field = _smooth_field(inside.shape, grid, length, generator(seed, "boundary", n))
+        field = _smooth_field(weights, generator(seed, "boundary", n))
         moved = away + spread * field
         volumes[n] = filled(moved).sum() * unit
         probability += moved < 0
@@ -114,24 +125,23 @@ def perturb_boundary(
     return BoundaryDraws(volumes, whole, float(filled(away).sum() * unit))
 
 
-def _smooth_field(shape: tuple[int, ...], grid: Grid, length: float, draw: np.random.Generator) -> np.ndarray:
-    """Gaussian field of unit variance and squared-exponential correlation (white noise under a Gaussian).
+def _axis_weights(n: int, h: float, length: float) -> np.ndarray:
+    """Gaussian weights of white noise on nodes a quarter of the length apart, rows of unit norm, shape (n, nodes)."""
+    step = length / 4.0
+    x = np.arange(n) * h
+    nodes = np.arange(-12, int(np.ceil(x[-1] / step)) + 13) * step
+    # smoothing white noise by exp(-r^2/length^2) gives the correlation exp(-r^2/(2 length^2))
+    weights = np.exp(-(((x[:, None] - nodes) / length) ** 2))
+    return np.asarray(weights / np.linalg.norm(weights, axis=1, keepdims=True))
 
-    Made on nodes a quarter of the length apart where that is more than a voxel, and interpolated by cubic splines.
-    """
-    step = [max(h, length / 4.0) for h in grid.spacing]
-    sigma = [length / (np.sqrt(2.0) * s) for s in step]
-    reach = [int(np.ceil(4.0 * s)) for s in sigma]
-    extent = [(n - 1) * h / s for n, h, s in zip(shape, grid.spacing, step)]
-    field = draw.standard_normal([int(np.ceil(e)) + 1 + 2 * (r + 2) for e, r in zip(extent, reach)])
-    for axis, (s, r) in enumerate(zip(sigma, reach)):
-        x = np.arange(-r, r + 1)
-        kernel = np.exp(-(x**2) / (2.0 * s**2))
-        field = ndimage.convolve1d(field, kernel / np.linalg.norm(kernel), axis=axis, mode="wrap")
-    at = np.meshgrid(
-        *(r + 2 + np.linspace(0.0, e, n) for r, e, n in zip(reach, extent, shape)), indexing="ij"
-    )
-    return np.asarray(ndimage.map_coordinates(field, at, order=3, mode="nearest"))
+
+def _smooth_field(weights: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
+    """Gaussian field of unit variance and squared-exponential correlation: weighted white noise, axis by axis."""
+    field = draw.standard_normal([w.shape[1] for w in weights])
+    for w in weights:
+        # the axis done goes to the end: after three the order is back
+        field = np.tensordot(field, w, axes=(0, 1))
+    return field
 
 
 def edge_sd(image: np.ndarray, mask: np.ndarray, grid: Grid, noise_sd: float) -> float:

@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import numba
 import numpy as np
 from scipy import signal
 
@@ -166,18 +167,17 @@ def make_kernel(
     unit, weight = unit.reshape(-1, 3), np.repeat(wz / 2.0, len(phi)) / len(phi)
     u, wu = np.polynomial.legendre.leggauss(radial)
     cumulative, wu = (u + 1.0) / 2.0, wu / 2.0
-    deposit, outside = np.zeros(int(np.prod(shape))), 0.0
+    kernel, outside = np.zeros(shape), 0.0
     for emission in source.emissions:
         # the share of the energy beyond three voxels; half of the points lie within them, half beyond
         far = float(np.exp(-3.0 * max(spacing) / emission.length))
         for most, share in ((1.0, 1.0 - far), (far, far)):
             if share < 1e-15:
                 continue
-            radius = -emission.length * np.log(most - share * cumulative)
-            for r, w in zip(radius, wu * share):
-                energy = emission.energy * float(w)
-                outside += energy * _scatter(r * unit, weight, spacing, extent, energy, deposit)
-    kernel = deposit.reshape(shape)
+            radii = -emission.length * np.log(most - share * cumulative)
+            outside += _scatter(
+                radii, emission.energy * share * wu, unit, weight, np.asarray(spacing), kernel
+            )
     # the medium is isotropic: average what the points leave of asymmetry
     flips = [kernel[::a, ::b, ::c] for a in (1, -1) for b in (1, -1) for c in (1, -1)]
     kernel = np.mean(flips, axis=0)
@@ -187,23 +187,41 @@ def make_kernel(
     )  # fmt: skip
 
 
+@numba.njit(cache=True)
 def _scatter(
-    x: np.ndarray, weight: np.ndarray, spacing: tuple[float, float, float], extent: tuple[int, ...], energy: float,
+    radii: np.ndarray,
+    energies: np.ndarray,
+    unit: np.ndarray,
+    weight: np.ndarray,
+    spacing: np.ndarray,
     deposit: np.ndarray,
-) -> float:  # fmt: skip
-    """Share the energy at displacements between the voxels around them; the fraction that falls outside."""
-    at = x / np.array(spacing)
-    base = np.floor(at).astype(int)
-    part = at - base
-    shape = [2 * n + 1 for n in extent]
+) -> float:
+    """Share the energy at displacements between the voxels around them; the energy that falls outside."""
     lost = 0.0
-    for corner in np.ndindex(2, 2, 2):
-        share = weight * np.prod(np.where(corner, part, 1.0 - part), axis=1)
-        index = base + np.array(corner) + np.array(extent)
-        inside = ((index >= 0) & (index < shape)).all(axis=1)
-        lost += float(share[~inside].sum())
-        flat = np.ravel_multi_index(tuple(index[inside].T), shape)
-        deposit += energy * np.bincount(flat, share[inside], len(deposit))
+    base, part, extent = np.zeros(3, np.int64), np.zeros(3), np.zeros(3, np.int64)
+    for d in range(3):
+        extent[d] = (deposit.shape[d] - 1) // 2
+    for r in range(radii.shape[0]):
+        for u in range(unit.shape[0]):
+            for d in range(3):
+                at = radii[r] * unit[u, d] / spacing[d]
+                base[d] = int(np.floor(at))
+                part[d] = at - base[d]
+            for corner in range(8):
+                share = energies[r] * weight[u]
+                inside = True
+                for d in range(3):
+                    high = corner >> d & 1
+                    share *= part[d] if high else 1.0 - part[d]
+                    inside = inside and 0 <= base[d] + high + extent[d] < deposit.shape[d]
+                if inside:
+                    deposit[
+                        base[0] + (corner & 1) + extent[0],
+                        base[1] + (corner >> 1 & 1) + extent[1],
+                        base[2] + (corner >> 2 & 1) + extent[2],
+                    ] += share
+                else:
+                    lost += share
     return lost
 
 

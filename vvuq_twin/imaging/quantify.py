@@ -19,6 +19,7 @@ from ..domain.patient import ImageRef, Patient, Visit, load_patient
 from .boundary import edge_sd, perturb_boundary
 from .dce import DceSeries, read_dce
 from .diffusion import fit_adc
+from .dynamic_pet import uptake_maps
 from .extent import extent, lesions
 from .noise import voxel_noise
 from .perfusion_maps import PerfusionMaps, QuantityMap, perfusion_maps
@@ -126,6 +127,8 @@ def _visit(patient: Patient, visit: Visit, options: Options) -> VisitResult:
         _dynamic(out, visit, options)
     if "pet" in visit.images:
         _emission(out, patient, visit.image("pet"))
+    if "pet_dynamic" in visit.images:
+        _frames(out, visit)
     if "tumour" in visit.images and not visit.image("tumour").empty:
         _tumour(out, visit, options)
     return out
@@ -268,6 +271,28 @@ def _emission(out: VisitResult, patient: Patient, ref: ImageRef) -> None:
     noise = voxel_noise(values, body, grid.spacing).sd
     out.add("suv", grid, QuantityMap(values, np.full(values.shape, noise), "g/mL"))
     out.numbers["suv"] = {"maximum": float(values.max()), "voxel_noise": noise}
+
+
+def _frames(out: VisitResult, visit: Visit) -> None:
+    ref = visit.image("pet_dynamic")
+    if "organ_artery" not in visit.images:
+        out.notes.append(
+            "There is no organ_artery mask: the dynamic PET series has no input and is not fitted."
+        )
+        return
+    array, grid, _ = read_map(ref)
+    starts, durations = (
+        np.atleast_1d(_numbers(ref, name, "[0, 10, 20]")) for name in ("frame_times_s", "frame_durations_s")
+    )
+    if array.ndim != 4:
+        raise BadInput("the pet_dynamic image holds one volume", ref.field, "give the series")
+    tumour = read_mask_on(visit.image("tumour"), grid) if "tumour" in visit.images else None
+    artery = read_mask_on(visit.image("organ_artery"), grid)
+    maps, _, numbers = uptake_maps(array, starts, durations, artery, tumour)
+    for name, one in maps.items():
+        out.add(name, grid, one)
+    out.numbers["uptake"] = numbers
+    out.notes.append("Plasma is taken as whole blood, and the first frame's start as the injection.")
 
 
 def _tumour(out: VisitResult, visit: Visit, options: Options) -> None:

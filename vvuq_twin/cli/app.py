@@ -135,6 +135,60 @@ def quantify(
 
 
 @app.command()
+def align(
+    patient: Annotated[Path, typer.Argument(help="A patient folder.")],
+    out: Annotated[Path, typer.Option(help="Patient folder to write, with all visits on the first's grid.")],
+    kind: Annotated[str, typer.Option(help="rigid, affine or deformable.")] = "rigid",
+    shading: Annotated[
+        bool, typer.Option("--shading", help="Correct shading (N4) in the images that are compared.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Register a patient's later visits to the first, with the error of each registration."""
+    from ..imaging.bring import bring_together, kind_of
+    from .progress import bars
+
+    with bars(quiet) as progress:
+        brought = bring_together(patient, out, kind_of(kind), shading=shading, progress=progress)
+    for visit in brought:
+        typer.echo(visit.sentence)
+    typer.echo(f"patient: {out / 'patient.yaml'} (vvuq-twin check {out})")
+
+
+@app.command()
+def look(
+    patient: Annotated[Path, typer.Argument(help="A patient folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the pictures; PATIENT/look by default.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Write one page of pictures per visit: three planes, masks and maps over anatomy."""
+    from ..imaging.look import look_at
+    from .progress import bars
+
+    with bars(quiet) as progress:
+        pages = look_at(patient, out, progress)
+    for page in pages:
+        typer.echo(f"page: {page}")
+
+
+@app.command()
+def export(
+    patient: Annotated[Path, typer.Argument(help="A patient folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, new or empty.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Write maps and masks as NIfTI and DICOM objects, and the tumour as VTK meshes."""
+    from ..imaging.export import export_patient
+    from .progress import bars
+
+    with bars(quiet) as progress:
+        files = export_patient(patient, out, progress)
+    typer.echo(f"{len(files)} files: {out}")
+
+
+@app.command()
 def verify(
     only: Annotated[str | None, typer.Option(help="Only the checks whose name contains this.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The checks that take seconds.")] = False,

@@ -10,7 +10,8 @@ import yaml
 from scipy import ndimage
 
 from vvuq_twin.domain.grid import Grid
-from vvuq_twin.imaging.dce import signal_of, spoiled_gradient_echo
+from vvuq_twin.imaging.contrast import signal_of
+from vvuq_twin.imaging.t1 import spoiled_gradient_echo
 from vvuq_twin.imaging.write import write_image
 from vvuq_twin.kinetics.aif import plasma
 from vvuq_twin.kinetics.tofts import extended_tofts

@@ -88,6 +88,16 @@ def test_the_response_to_breathing_is_learned(spec: PerfusionSpec, case: dict[st
     assert (blind.sd.mean(axis=1) > given.sd.mean(axis=1)).mean() > 0.9
 
 
+def test_parts_of_the_variance_add_up(spec: PerfusionSpec, case: dict[str, np.ndarray]) -> None:
+    blind, given, _ = _both(spec, case, case["z"])
+    for f in (blind, given):
+        assert (f.parts >= 0).all()
+        assert np.allclose(f.parts.sum(axis=0), f.sd[:, -1] ** 2)
+    ahead = (case["beta"] ** 2).sum(axis=0)
+    assert np.corrcoef(blind.parts[2], ahead)[0, 1] > 0.8
+    assert not given.parts[2].any()
+
+
 def test_blind_forecast_reads_no_breathing_ahead(spec: PerfusionSpec, case: dict[str, np.ndarray]) -> None:
     other = case["z"].copy()
     other[SEEN:] = 5.0

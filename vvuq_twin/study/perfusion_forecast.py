@@ -21,12 +21,16 @@ class Forecast:
         Of an observed value in mM: ensemble, discrepancy, response to breathing and frame error.
     region_mean, region_sd : ndarray, shape (H,)
         Of the mean over the voxels of a region, scan-level errors being shared by its voxels.
+    parts : ndarray, shape (5, n)
+        Variances that add up to ``sd**2`` in the last frame, mM2: the ensemble, what the discrepancy still takes on,
+        the breathing ahead, the frame's scan-level error, the voxel's own.
     """
 
     mean: np.ndarray
     sd: np.ndarray
     region_mean: np.ndarray
     region_sd: np.ndarray
+    parts: np.ndarray
 
 
 def forecast(
@@ -70,9 +74,13 @@ def forecast(
 
     stationary = settings.discrepancy * analysed.variance
     scan = float((analysed.modes[region].mean(axis=0) ** 2).sum())
-    rest = np.maximum(analysed.variance - (analysed.modes**2).sum(axis=1), 0.0)[region]
+    rest = np.maximum(analysed.variance - (analysed.modes**2).sum(axis=1), 0.0)
     shape = (analysed.voxel.shape[2], len(frames))
-    out = [Forecast(np.empty(shape), np.empty(shape), *np.empty((2, len(frames)))) for _ in range(2)]
+    along = len(frames)
+    out = [
+        Forecast(np.empty(shape), np.empty(shape), np.empty(along), np.empty(along), np.empty((5, shape[0])))
+        for _ in range(2)
+    ]
     state = model.initial(len(analysed.shared), shape[0])
     state, _ = model.propagate(state, analysed.shared, analysed.voxel, seen - 1)
     now = model.observe(state, analysed.shared, analysed.voxel)
@@ -82,16 +90,17 @@ def forecast(
         course = model.observe(state, analysed.shared, analysed.voxel)
         course = now + settings.trust * (course - now) + keep * analysed.discrepancy
         new = (1.0 - keep**2) * stationary
-        alone = float((rest + new[region]).mean() / region.sum())
+        alone = float((rest + new)[region].mean() / region.sum())
         for found, z, more, whole_more in (
             (out[0], centre, moved, whole_moved),
-            (out[1], states[i], 0.0, 0.0),
+            (out[1], states[i], 0.0 * moved, 0.0),
         ):
             members = course.copy()
             for b, value in enumerate(z):
                 members += value * beta[:, b]
             found.mean[:, i] = members.mean(axis=0)
-            found.sd[:, i] = np.sqrt(members.var(axis=0, ddof=1) + new + more + analysed.variance)
+            found.parts[:] = members.var(axis=0, ddof=1), new, more, analysed.variance - rest, rest
+            found.sd[:, i] = np.sqrt(found.parts.sum(axis=0))
             average = members[:, region].mean(axis=1)
             found.region_mean[i] = average.mean()
             found.region_sd[i] = np.sqrt(average.var(ddof=1) + scan + alone + whole_more)

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..credibility.budget import BudgetLine, budget_table
 from ..domain.evidence import Evidence
 from ..domain.runfolder import Number, RunFolder
 from ..imaging.write import write_image
 from ..twin.tracer import TracerModel
-from .perfusion import CALIBRATED, GIVEN, GIVEN_MEAN, LAST_MEAN, POINT_MEAN, TWIN
+from .perfusion import CALIBRATED, POINT_MEAN, TWIN
 from .perfusion_figures import figures
-from .perfusion_scores import Scores, interval_over_frames
+from .perfusion_goals import REGIONS, goals
+from .perfusion_scores import interval_over_frames
 
 if TYPE_CHECKING:
     from .perfusion import PerfusionResults
     from .perfusion_spec import PerfusionSpec
 
 METHODS = (*CALIBRATED, POINT_MEAN)
-#: The twin's two forecasts, and what their checks are called.
-TWINS = {TWIN: "", GIVEN: ".given"}
-REGIONS = {"enhancing": "all enhancing voxels", "tumour": "tumour"}
-
-#: Goals fixed before frames 41 and later were looked at: name, region, what, upper (or lower, upper) bound.
-_RATIOS = (("rmse", "square", 0.95), ("crps", "crps", 0.94))
-_LEVELS = ((50, 45.0, 57.0), (90, 86.0, 94.0))
-_LIMITS = (("rmse", 0.235), ("crps", 0.120))
 
 
 def report(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> None:
@@ -36,11 +30,12 @@ def report(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> No
             _numbers(spec, results, run, name, region)
         _tumour_mean(results, run, name)
         _table(results, run, name)
-    _goals(spec, results, run)
+    goals(spec, results, run)
     _motion(spec, results, run)
     _cycles(results, run)
     _choice(spec, results, run)
     _steps(spec, results, run)
+    _budget(results, run)
     _limits(results, run)
     _fields(results, run)
     figures(spec, results, run)
@@ -92,21 +87,6 @@ def _tumour_mean(results: PerfusionResults, run: RunFolder, name: str) -> None:
             )  # fmt: skip
 
 
-def ratio(
-    spec: PerfusionSpec, a: Scores, b: Scores, what: str, name: str
-) -> tuple[float, tuple[float, float]]:
-    """Score of a over that of b, with the interval over frames; ``what`` is "square" or "crps"."""
-    root = what == "square"
-
-    def statistic(v: list[float]) -> float:
-        r = v[0] / v[1]
-        return float(np.sqrt(r)) if root else r
-
-    x, y = getattr(a, what), getattr(b, what)
-    value = statistic([float(x.sum()), float(y.sum())])
-    return value, interval_over_frames((x, y), statistic, spec.seed, f"ratio/{what}/{name}")
-
-
 def _table(results: PerfusionResults, run: RunFolder, name: str) -> None:
     found = results.found[name]
     rows = []
@@ -134,93 +114,6 @@ def _table(results: PerfusionResults, run: RunFolder, name: str) -> None:
 
 def _short(method: str) -> str:
     return method.replace("forecast", "twin").removeprefix("baseline: ")
-
-
-def _goals(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> None:
-    """The goals, as evidence, for the blind forecast and for the one given the breathing state."""
-    for name in results.found:
-        for method in TWINS:
-            _ratios(spec, results, run, name, method)
-            _coverages(results, run, name, method)
-    for method, suffix in TWINS.items():
-        tumour = results.found["registered"].scores["tumour", method]
-        for what, limit in _LIMITS:
-            value = tumour.rmse if what == "rmse" else tumour.mean_crps
-            run.evidence(
-                Evidence(
-                    f"forecast.perfusion.tumour.{what}{suffix}", "output_comparison",
-                    f"{_title(method)}: its {what.upper()} in the registered tumour is small.",
-                    f"at most {limit:g} mM", {f"{what}_mM": value}, "passed" if value <= limit else "failed",
-                    ("tables/perfusion_registered.json",),
-                )
-            )  # fmt: skip
-    run.evidence(
-        Evidence(
-            "validation.perfusion.samples", "test_samples",
-            "Nothing was chosen by the frames that were forecast.",
-            "choices and error laws use frames assimilated only",
-            {"frames_assimilated": spec.assimilate, "frames_forecast": results.series.frames - spec.assimilate,
-             "rolling_origins": list(spec.origins), "patients": 1,
-             "voxels_enhancing": int(results.curves.enhancing.sum()),
-             "tumour_voxels_measured": int(results.curves.tumour.sum()),
-             "tumour_voxels_outlined": int(results.series.tumour.sum())},
-            "passed",
-        )
-    )  # fmt: skip
-
-
-def _title(method: str) -> str:
-    return "The blind forecast" if method == TWIN else "The forecast given each frame's breathing state"
-
-
-def _ratios(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder, name: str, method: str) -> None:
-    """Scores over all enhancing voxels against the mean of the last frames."""
-    scores, suffix = results.found[name].scores, TWINS[method]
-    twin, base = scores["enhancing", method], scores["enhancing", LAST_MEAN]
-    for what, values, limit in _RATIOS:
-        value, interval = ratio(spec, twin, base, values, f"{name}{suffix}")
-        run.summary(
-            Number(
-                f"{what}_ratio_enhancing_{name}", value, "1", interval, 0.95,
-                "forecast" if name == "registered" else "raw", method,
-                f"{what.upper()} over that of the mean of the last {spec.last} frames, {name} frames",
-            )
-        )  # fmt: skip
-        result: dict[str, Any] = {"ratio": value, "lower_95": interval[0], "upper_95": interval[1]}
-        if what == "crps":
-            result["ratio_to_the_mean_without_interval"] = (
-                twin.mean_crps / scores["enhancing", POINT_MEAN].mean_crps
-            )
-        if method == GIVEN:
-            result["ratio_to_the_mean_given_the_same"] = ratio(
-                spec, twin, scores["enhancing", GIVEN_MEAN], values, f"{name}{suffix}/given mean"
-            )[0]
-        run.evidence(
-            Evidence(
-                f"forecast.perfusion.{what}.{name}{suffix}", "output_comparison",
-                f"{_title(method)}: over all enhancing voxels its {what.upper()} is below that of the mean of the last "
-                f"{spec.last} frames ({name} frames).",
-                f"ratio at most {limit:g}"
-                + (", against the mean with its own calibrated intervals" if what == "crps" else ""),
-                result, "passed" if value <= limit else "failed", (f"tables/perfusion_{name}.json",),
-                {"seed": spec.seed},
-            )
-        )  # fmt: skip
-
-
-def _coverages(results: PerfusionResults, run: RunFolder, name: str, method: str) -> None:
-    for region in REGIONS:
-        s = results.found[name].scores[region, method]
-        for level, low, high in _LEVELS:
-            value = s.coverage(level)
-            run.evidence(
-                Evidence(
-                    f"forecast.perfusion.coverage{level}.{region}.{name}{TWINS[method]}", "output_comparison",
-                    f"{_title(method)}: {level} % intervals cover as they say ({REGIONS[region]}, {name} frames).",
-                    f"{low:g} to {high:g} % of the held-out values", {"coverage_percent": value},
-                    "passed" if low <= value <= high else "failed", ("figures/perfusion_coverage.png",),
-                )
-            )  # fmt: skip
 
 
 def _motion(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> None:
@@ -315,6 +208,35 @@ def _steps(spec: PerfusionSpec, results: PerfusionResults, run: RunFolder) -> No
             {"step_s": step, "largest_change_mM": change, "largest_concentration_mM": size},
             "passed" if change <= 0.02 * size else "failed",
         )
+    )  # fmt: skip
+
+
+def _budget(results: PerfusionResults, run: RunFolder) -> None:
+    """What the spread of a tumour voxel's value in the last frame is made of."""
+    tumour = results.curves.tumour
+    forecast = results.found["registered"].forecasts[TWIN]
+    sizes = np.sqrt(forecast.parts[:, tumour].mean(axis=1))
+    discrepancy = "chosen at the rolling origins"
+    innovations = "innovations of the frames assimilated"
+    lines = [
+        BudgetLine("parameters, response to breathing and discrepancy so far", float(sizes[0]), "ensemble"),
+        BudgetLine("discrepancy from then on (model form)", float(sizes[1]), discrepancy),
+        BudgetLine("breathing ahead", float(sizes[2]), "response times the spread of scores seen"),
+        BudgetLine("frame's error shared by voxels", float(sizes[3]), innovations),
+        BudgetLine("voxel noise and motion inside the voxel", float(sizes[4]), innovations),
+        BudgetLine(
+            "T1 map, flip angle and relaxivity", None, "one value each; would change the scale of all"
+        ),
+        BudgetLine(
+            "plasma curve between nodes", None, "bounded by the step check", "verification.perfusion.step"
+        ),
+    ]
+    table = budget_table("a tumour voxel's value", "mM", lines)
+    run.table(
+        "perfusion_budget", table["columns"], table["rows"], title="A tumour voxel in the last frame",
+        caption="Root mean square over the tumour's voxels, registered frames, blind forecast; before the error law of the "
+        "rolling origins is applied to it.",
+        section="budget",
     )  # fmt: skip
 
 

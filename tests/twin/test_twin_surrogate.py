@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from surrogate_cases import SPACE, TIMES, Front, Quadratic
+from surrogate_cases import SPACE, TIMES, Front, Quadratic, X
 
 from vvuq_twin.domain.errors import BadInput, RunFailed
 from vvuq_twin.reduction.polynomials import basis
 from vvuq_twin.reduction.surrogate import NOT_FINITE, NOT_OWN, OK, OUTSIDE
 from vvuq_twin.reduction.surrogate_fits import GaussianProcesses, Polynomials
 from vvuq_twin.reduction.surrogate_runs import compress_runs, training_scores
+from vvuq_twin.twin.model import Trajectory
 from vvuq_twin.twin.observe import Cellularity
 from vvuq_twin.twin.surrogate import SurrogateTwin, train_surrogate, training_runs
 
@@ -36,6 +37,25 @@ def test_polynomials_reproduce_a_polynomial_field() -> None:
     assert relative(Quadratic(), twin, theta).max() < 1e-6
     assert twin.model.errors["worst"] < 1e-6 and twin.model.errors["degree"] == 2
     assert twin.fields(twin.trajectory(theta).values[:, 1]).at(np.array([299])).max() == 0.0
+
+
+def test_fields_whose_size_spans_decades_are_regressed_by_their_logarithm() -> None:
+    """exp(z) times one shape: exact in the logarithm with degree one, out of reach of a low degree without it."""
+
+    class Exponential:
+        space = SPACE
+
+        def trajectory(self, theta):
+            z = SPACE.to_gaussian(theta)
+            sizes = np.exp(1.0 * z[:, :1] - 0.5 * z[:, 1:2] + 0.1 * TIMES)
+            return Trajectory(sizes[:, :, None] * np.exp(-X), np.zeros(len(z), dtype=int), TIMES)
+
+    twin = train_surrogate(Exponential(), training_scores(SPACE, 32, 3), Polynomials())
+    assert twin.model.errors["logarithm"] and twin.model.errors["worst"] < 1e-6
+    assert relative(Exponential(), twin, SPACE.sample(20, 9, "unseen")).max() < 1e-6
+    assert not train_surrogate(Quadratic(), training_scores(SPACE, 64, 3), Polynomials()).model.errors[
+        "logarithm"
+    ]
 
 
 def test_leave_one_out_of_polynomials_is_that_of_fitting_again() -> None:

@@ -3,7 +3,8 @@
 For models that do not reduce well: nothing but runs is asked of the model. The coefficients of all visits of a run are
 one vector; its principal scores over the training runs are regressed on the whitened parameters
 (:mod:`~vvuq_twin.reduction.surrogate_fits`). The leave-one-out residuals of the regression, with what basis and scores
-leave out, are the cross-validated error; the factor that puts the claimed spread above it is found by split conformal
+leave out, are the cross-validated error. Two forms are tried and the better one by that error is kept: the coefficients as
+they are, and the logarithm of their norm beside their direction, for fields whose size spans decades. The factor that puts the claimed spread above it is found by split conformal
 prediction, as for the Galerkin models.
 """
 
@@ -47,16 +48,18 @@ class FieldSurrogate:
         Voxels on which the basis lives.
     vectors : ndarray, shape (n_rows, r)
         Orthonormal.
-    centre : ndarray, shape (V, r)
-        Mean coefficients.
-    modes : ndarray, shape (q, V, r)
-        Orthonormal principal directions of the coefficients of all visits.
+    centre : ndarray, shape (V, d)
+        Mean coefficients (d = r), or mean logarithm of the norm and mean direction (d = r + 1).
+    modes : ndarray, shape (q, V, d)
+        Orthonormal principal directions of these numbers of all visits.
     fit : Fit
         Of the q scores.
     low, high : ndarray, shape (p,)
         Trained range of each whitened score.
     rest : ndarray, shape (V,)
-        Root mean square of what basis and scores leave out of a training field.
+        Root mean square of what basis and scores leave out of a training field (relative, with logarithms).
+    limit : float or None
+        Largest norm of a field; None where the coefficients are regressed as they are.
     errors : dict
         Cross-validated: ``median``, ``percentile_99``, ``worst`` relative L2 error of the worst visit over ``members``
         training runs, ``by_visit`` (median), ``factor`` and ``level`` of the estimate, ``tightness``, ``failed``
@@ -74,6 +77,7 @@ class FieldSurrogate:
     low: np.ndarray
     high: np.ndarray
     rest: np.ndarray
+    limit: float | None
     errors: dict[str, Any]
 
     @property
@@ -113,7 +117,9 @@ class FieldSurrogate:
         A member outside the trained range is flagged and has the values at the range's edge.
         """
         z, status = self.check(theta)
-        return self.centre + np.einsum("nq,qvr->nvr", self.fit.predict(z), self.modes), status
+        return _restore(
+            self.centre + np.einsum("nq,qvd->nvd", self.fit.predict(z), self.modes), self.limit
+        ), status
 
     def outside(self, theta: np.ndarray) -> str:
         """One sentence on which parameters of which members are outside the trained range, or ""."""
@@ -134,17 +140,34 @@ class FieldSurrogate:
         """
         z, status = self.check(theta)
         scores = self.fit.predict(z)
-        raw = _indicator(self.modes, self.centre, self.rest, scores, self.fit.spread(z))
+        raw = _indicator(self.modes, self.centre, self.rest, self.limit, scores, self.fit.spread(z))
         return np.where((status == OK)[:, None], float(self.errors["factor"]) * raw, np.inf)
 
 
+def _represent(coefficients: np.ndarray, limit: float | None) -> np.ndarray:
+    """What is regressed, (N, V, d), of coefficients (N, V, r)."""
+    if limit is None:
+        return coefficients
+    size = np.linalg.norm(coefficients, axis=2, keepdims=True)
+    return np.concatenate([np.log(size), coefficients / size], axis=2)
+
+
+def _restore(numbers: np.ndarray, limit: float | None) -> np.ndarray:
+    """The inverse of :func:`_represent`; a norm above the limit is cut off."""
+    if limit is None:
+        return numbers
+    return np.exp(np.minimum(numbers[:, :, :1], np.log(limit))) * numbers[:, :, 1:]
+
+
 def _indicator(
-    modes: np.ndarray, centre: np.ndarray, rest: np.ndarray, scores: np.ndarray, spread: np.ndarray
-) -> np.ndarray:
+    modes: np.ndarray, centre: np.ndarray, rest: np.ndarray, limit: float | None, scores: np.ndarray, spread: np.ndarray
+) -> np.ndarray:  # fmt: skip
     """Claimed error over the field's norm, (N, V), before calibration."""
-    weight = (modes**2).sum(axis=2)
-    size = np.linalg.norm(centre + np.einsum("nq,qvr->nvr", scores, modes), axis=2)
-    return np.sqrt(spread**2 @ weight + rest**2) / np.maximum(size, 1e-300)
+    claimed = np.sqrt(spread**2 @ (modes**2).sum(axis=2) + rest**2)
+    if limit is not None:  # an error of the logarithm is a relative one, and of the direction too
+        return claimed
+    size = np.linalg.norm(centre + np.einsum("nq,qvd->nvd", scores, modes), axis=2)
+    return claimed / np.maximum(size, 1e-300)
 
 
 def fit_surrogate(
@@ -177,25 +200,40 @@ def fit_surrogate(
     BadInput
         If there are too few good runs.
     """
-    n, visits, r = runs.coefficients.shape
+    n, visits, _ = runs.coefficients.shape
     if visits != len(times):
         raise BadInput(f"the runs have {visits} visits, there are {len(times)} times", "surrogate")
     if n < 4:
         raise BadInput(f"{n} good training runs are too few", "surrogate", "run more")
-    centre = runs.coefficients.mean(axis=0)
-    centred = (runs.coefficients - centre).reshape(n, -1)
+    size = np.linalg.norm(runs.coefficients, axis=2)
+    limits: list[float | None] = [None]
+    if size.min() > 1e-6 * size.max():  # a field that vanishes has no logarithm
+        limits.append(3.0 * float(size.max()))
+    tried = [_fit(space, runs, times, size_full, fitter, energy, most, limit) for limit in limits]
+    return min(tried, key=lambda s: s.errors["median"])
+
+
+def _fit(
+    space: ParameterSpace, runs: TrainingRuns, times: np.ndarray, size_full: int, fitter: Fitter, energy: float, most: int,
+    limit: float | None,
+) -> FieldSurrogate:  # fmt: skip
+    """One of the two forms."""
+    n, visits, _ = runs.coefficients.shape
+    numbers = _represent(runs.coefficients, limit)
+    centre = numbers.mean(axis=0)
+    centred = (numbers - centre).reshape(n, -1)
     _, sigma, right = np.linalg.svd(centred, full_matrices=False)
     q = max(1, min(rank_for(sigma, energy, most), n - 1))
-    modes = right[:q].reshape(q, visits, r)
+    modes = right[:q].reshape(q, visits, -1)
     scores = centred @ right[:q].T
     fit = fitter(space, runs.z, scores)
-    beyond = (centred - scores @ right[:q]).reshape(n, visits, r)
-    # what the fit without a run would have missed of it
-    gap = np.linalg.norm(np.einsum("nq,qvr->nvr", fit.left_out, modes) - beyond, axis=2)
-    gap = np.hypot(gap, runs.missing)
-    rest = np.sqrt(((beyond**2).sum(axis=2) + runs.missing**2).mean(axis=0))
-    relative = gap / np.maximum(runs.norm, 1e-300)
-    claimed = _indicator(modes, centre, rest, scores + fit.left_out, fit.left_out_spread)
+    norm = np.maximum(runs.norm, 1e-300)
+    # what the fit without a run makes of it
+    without = _restore(centre + np.einsum("nq,qvd->nvd", scores + fit.left_out, modes), limit)
+    relative = np.hypot(np.linalg.norm(without - runs.coefficients, axis=2), runs.missing) / norm
+    beyond = ((centred - scores @ right[:q]).reshape(n, visits, -1) ** 2).sum(axis=2)
+    rest = np.sqrt((beyond + (runs.missing / (1.0 if limit is None else norm)) ** 2).mean(axis=0))
+    claimed = _indicator(modes, centre, rest, limit, scores + fit.left_out, fit.left_out_spread)
     worst, raw = relative.max(axis=1), np.maximum(claimed.max(axis=1), 1e-300)
     factor, level = conformal_factor(worst / raw)
     errors = {
@@ -209,9 +247,10 @@ def fit_surrogate(
         "tightness": float(np.median(factor * raw / np.maximum(worst, 1e-300))),
         "failed": runs.failed,
         "scores": q,
+        "logarithm": limit is not None,
         **fit.describe(),
     }
     return FieldSurrogate(
         space, np.asarray(times, dtype=float), size_full, runs.rows, runs.basis.vectors, centre, modes, fit,
-        runs.z.min(axis=0), runs.z.max(axis=0), rest, errors,
+        runs.z.min(axis=0), runs.z.max(axis=0), rest, limit, errors,
     )  # fmt: skip

@@ -153,6 +153,7 @@ def test_a_run_refuses_what_check_refuses_and_leaves_nothing(
 
 def test_check_says_that_a_good_patient_is_usable(small_patient: Path, cli: Command) -> None:
     said = cli("check", small_patient)
+    assert "length: pressure layer of tumour tissue: 0.27 mm" in said.out and "not resolved" in said.out
     assert said.code == 0 and said.err == ""
     assert said.out.strip().endswith("warnings)") and ": usable (0 errors" in said.out
 

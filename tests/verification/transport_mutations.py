@@ -6,6 +6,7 @@ import numpy as np
 
 from vvuq_twin.physics import saturable as tissue_saturable
 from vvuq_twin.physics import smallexp, stepper, tissue
+from vvuq_twin.physics.interstitium import FluidTissue
 from vvuq_twin.physics.tissue import Rates, Tissue
 from vvuq_twin.verification import coupled_orders, species_checks
 
@@ -57,6 +58,7 @@ def one_sided(self, dt, count):
 
 
 TRANSPORT_MUTATIONS = [
+    ("lengths", FluidTissue, "layer", property(lambda self: self.conductivity / self.filtration)),
     ("transport.mms.coupled.central", tissue, "across_wall", no_drag),
     ("transport.mms.coupled.limited", coupled_orders, "SCHEMES", {"van_leer": 0}),
     ("transport.mms.coupled.time", stepper.Stepper, "march", one_sided),

@@ -66,11 +66,14 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 def check(patient: Annotated[Path, typer.Argument(help="A patient folder.")]) -> None:
     """Say in plain words whether a patient folder is usable, and what is wrong with it."""
     from ..imaging.check import check_patient
+    from ..study.resolution import resolution
 
     findings = check_patient(patient)
     for finding in findings:
         typer.echo(f"{finding.level}: {finding.sentence}")
     errors = sum(f.level == "error" for f in findings)
+    for sentence in [] if errors else resolution(patient):
+        typer.echo(f"length: {sentence}")
     warnings = sum(f.level == "warning" for f in findings)
     verdict = "usable" if not errors else "not usable"
     typer.echo(f"{patient}: {verdict} ({errors} errors, {warnings} warnings)")

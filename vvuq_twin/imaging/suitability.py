@@ -1,15 +1,13 @@
-"""What the twin can and cannot do with a patient, and what the voxels do not resolve."""
+"""What the twin can and cannot do with a patient."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import resources
 from typing import Literal
 
 from ..domain.errors import BadInput
 from ..domain.grid import Grid
 from ..domain.patient import Patient
-from ..domain.units import convert
 
 Found = tuple[Literal["error", "warning", "note"], BadInput]
 
@@ -32,7 +30,7 @@ def notes(patient: Patient, grid: Grid | None) -> Iterator[Found]:
     for fault in _doses(patient):
         yield "warning", fault
     if grid is not None:
-        for fault in _lengths(patient, grid):
+        for fault in _voxels(patient, grid):
             yield "note", fault
 
 
@@ -93,23 +91,8 @@ def _doses(patient: Patient) -> Iterator[BadInput]:
         yield BadInput(f"the fractions add up to {total:g} Gy", last.field, "check the repeats")
 
 
-def _lengths(patient: Patient, grid: Grid) -> Iterator[BadInput]:
-    import yaml
-
-    table = yaml.safe_load(
-        resources.files("vvuq_twin").joinpath("library/lengths.yaml").read_text(encoding="utf-8")
-    )
+def _voxels(patient: Patient, grid: Grid) -> Iterator[BadInput]:
     h = max(grid.spacing)
-    small = [
-        f"{entry['what']} ({entry['value']:g} {entry['unit']})"
-        for entry in table.values()
-        if h > float(convert(float(entry["value"]), entry["unit"], "mm")) / 3.0
-    ]
-    if small:
-        yield BadInput(
-            f"voxels of {h:.3g} mm do not resolve " + ", nor ".join(small), patient.field,
-            "nothing below the voxel is reported",
-        )  # fmt: skip
     if h > 3.0 * min(grid.spacing):
         size = " x ".join(f"{s:.3g}" for s in grid.spacing)
         yield BadInput(

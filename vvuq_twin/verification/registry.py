@@ -101,6 +101,7 @@ def load_checks() -> dict[str, Check]:
         growth_checks,
         growth_orders,
         kinetics_checks,
+        length_checks,
         operator_checks,
         plasma_checks,
         pressure_checks,

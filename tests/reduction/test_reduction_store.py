@@ -11,22 +11,23 @@ from growth_small import SETTINGS
 
 from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.reduction.case import GrowthCase
-from vvuq_twin.reduction.store import load, save
+from vvuq_twin.reduction.store import identity, load, save
 from vvuq_twin.reduction.training import Trained
 
 
 def test_round_trip(trained: Trained, case: GrowthCase, tmp_path: Path) -> None:
     mark = SETTINGS.fingerprint(case, 11)
-    path = save(tmp_path / "reduced.npz", trained.reduced, trained.probe)
+    path = save(tmp_path / "reduced.zarr.zip", trained.reduced, trained.probe)
     model, probe = load(path, mark)
     theta = case.space.sample(4, 1, "store")
     assert np.array_equal(model.run(case, theta)[0], trained.reduced.run(case, theta)[0])
     assert np.array_equal(probe.spread, trained.probe.spread)
     assert model.errors["worst"] == trained.validation.worst
+    assert identity(model) == identity(trained.reduced)
 
 
 def test_a_stale_model_is_refused(trained: Trained, case: GrowthCase, tmp_path: Path) -> None:
-    path = save(tmp_path / "reduced.npz", trained.reduced, trained.probe)
+    path = save(tmp_path / "reduced.zarr.zip", trained.reduced, trained.probe)
     for other in (
         replace(case, mean=case.mean * 1.0001),
         replace(case, fixed={"alpha_beta": 3.0}),
@@ -39,9 +40,9 @@ def test_a_stale_model_is_refused(trained: Trained, case: GrowthCase, tmp_path: 
 
 
 def test_a_broken_or_missing_file_is_refused(trained: Trained, tmp_path: Path) -> None:
-    path = save(tmp_path / "reduced.npz", trained.reduced, trained.probe)
+    path = save(tmp_path / "reduced.zarr.zip", trained.reduced, trained.probe)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(BadInput, match="cannot be read"):
         load(path, "x")
     with pytest.raises(BadInput, match="missing"):
-        load(tmp_path / "none.npz", "x")
+        load(tmp_path / "none.zarr.zip", "x")

@@ -149,3 +149,18 @@ def test_errors_for_the_budget(twins: Twins) -> None:
 def test_a_model_of_another_patient_is_refused(twins: Twins) -> None:
     with pytest.raises(BadInput, match="voxels"):
         ReducedGrowthTwin(twins[1].case, replace(twins[1].model, size_full=5))
+
+
+def test_members_the_reduced_model_cannot_be_trusted_with_are_named(twins: Twins) -> None:
+    twin = twins[1]
+    usual = twin.space.sample(12, 21, "trust")
+    trust = twin.trust(usual, tolerance=1.0)
+    assert not trust.flagged.any() and trust.failed == 0
+    far = usual.copy()
+    far[0, twin.space.index("D_white")] = 0.25 * np.exp(0.35 * 3.95)
+    far[1, twin.space.index("k")] = np.nan
+    found = twin.trust(far, tolerance=0.5 * float(twin.trust(far).estimate[0]))
+    assert found.flagged[0] and found.flagged[1] and found.failed == 1
+    assert found.estimate[0] > 2 * np.median(found.estimate)
+    assert found.outside == {"D_white": 1, "k": 1}
+    assert "D_white 1" in str(found) and "could not be run" in str(found)

@@ -19,6 +19,8 @@ from vvuq_twin.physics.faces import Faces
 from vvuq_twin.physics.response import superposed_kill
 from vvuq_twin.physics.tissue import Drug, Tissue
 from vvuq_twin.physics.transport import Stepper
+from vvuq_twin.reduction import galerkin
+from vvuq_twin.reduction.cubature import exact_square
 from vvuq_twin.verification import (
     forced,
     gci,
@@ -28,6 +30,7 @@ from vvuq_twin.verification import (
     operator_checks,
     plasma_checks,
     pressure_checks,
+    reduction_checks,
     response_checks,
     run_suite,
     spheres,
@@ -215,9 +218,18 @@ def decay_frees_receptors(reactants, products, rate):
     return Reaction(reactants, products, rate)
 
 
+def weaker_square(vectors):
+    """A projected square that lets tumours grow beyond capacity."""
+    points, lift = exact_square(vectors)
+    return points, 0.9 * lift
+
+
 MUTATIONS = [
     *TRANSPORT_MUTATIONS,
     *ESTIMATOR_MUTATIONS,
+    ("reduction.modes", reduction_checks, "advance", faster_growth),
+    ("reduction.projection", galerkin, "exact_square", weaker_square),
+    ("reduction.horizon", galerkin, "exact_square", weaker_square),
     ("growth.mms.space.tissues", Faces, "conductance", arithmetic),
     ("growth.mms.space.uniform", Faces, "conductance", more_conductance),
     ("growth.mms.space.masked", Faces, "conductance", more_conductance),

@@ -1,4 +1,4 @@
-"""A reduced growth model on disk: one npz file with the hash of what it was built from."""
+"""A reduced growth model on disk: one zipped Zarr group with the hash of what it was built from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,8 +60,12 @@ def save(path: Path, reduced: ReducedGrowth, probe: Probe) -> Path:
     arrays |= {k: getattr(reduced, k) for k in ("rows", "vectors", "singular_values")}
 
     def write(target: Path) -> None:
-        with open(target, "wb") as out:
-            np.savez(out, meta=np.array(json.dumps(plain)), **arrays)  # type: ignore[arg-type]
+        import zarr
+
+        with zarr.storage.ZipStore(target, mode="w") as store:
+            group = zarr.create_group(store, attributes=plain)
+            for name, array in arrays.items():
+                group.create_array(name, data=np.ascontiguousarray(array), compressors=None)
 
     return write_with(Path(path), write)
 
@@ -79,14 +84,17 @@ def load(path: Path, expected: str) -> tuple[ReducedGrowth, Probe]:
     BadInput
         If the file is missing, unreadable, of another format, or built from something else.
     """
+    import zarr
+
     path = Path(path)
     again = "delete it, so that the model is trained again"
     if not path.is_file():
         raise BadInput("the reduced model is missing", str(path), "train it")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {k: file[k] for k in file.files}
-        plain = json.loads(str(data["meta"]))
+        with zarr.storage.ZipStore(path, mode="r") as store:
+            group = zarr.open_group(store, mode="r")
+            data = {k: np.asarray(array[...]) for k, array in group.arrays()}
+            plain: dict[str, Any] = dict(group.attrs)
         operators = GrowthOperators(**{k: data[f"operators_{k}"] for k in GrowthOperators._fields})
         probe = Probe(**{k: data[f"probe_{k}"] for k in Probe._fields})
         if plain["format"] != FORMAT:

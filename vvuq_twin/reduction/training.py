@@ -31,11 +31,13 @@ NEGLIGIBLE = 1e-4
 FEW_VOXELS = 20
 #: Members the reduced model is timed with (it is meant for ensembles).
 CROWD = 64
+#: Standard normal scores up to which the training reaches: beyond the quantiles 1e-4 and 1 - 1e-4.
+REACH = 3.8
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 def training_parameters(
-    space: ParameterSpace, n: int, seed: int, spread: float = 1.2, limit: float = 3.2
+    space: ParameterSpace, n: int, seed: int, spread: float = 1.2, limit: float = REACH
 ) -> np.ndarray:
     """A designed training set that reaches beyond the central mass of the prior.
 

@@ -17,6 +17,7 @@ from ..domain.runfolder import Number, RunFolder
 from ..ensemble.cluster import cluster
 from ..imaging.check import check_patient, require_usable
 from ..imaging.series import ScanSeries, read_series
+from ..reduction.store import save
 from ..twin.growth import ReducedGrowthTwin
 from .exposure import Exposure, exposure_map
 from .exposure_uncertainty import exposure_uncertainty
@@ -27,6 +28,7 @@ from .growth_information import parameter_reduction
 from .growth_model import load_model, model_context, reduce_growth, runner, save_model
 from .growth_problem import GrowthProblem, growth_problem
 from .growth_spec import GrowthSpec
+from .growth_trust import tell_trust
 from .growth_twin import Assimilated, assimilate, observed, quantities
 from .workflow import Options
 
@@ -53,6 +55,7 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         model = work / "model.pickle"
         if not model.exists():
             trained = reduce_growth(problem.case, spec.reduction, spec.seed, client, options.progress)
+            save(work / "reduced.zarr.zip", trained.reduced, trained.probe)
             save_model(model, problem.case, trained.reduced)
             run.journal.append("reduced model trained", rank=trained.reduced.rank)
         problem, reduced = _with_case(problem, model)
@@ -63,6 +66,7 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         run.journal.append("visits assimilated", visits=assimilated, members=len(result.members))
         _tell_patient(run, problem, exposure, notes, assimilated)
         _tell_reduction(run, spec, reduced)
+        tell_trust(run, spec, problem.case, work / "reduced.zarr.zip", result)
         _tell_assimilation(run, problem, result)
         _tell_forecast(run, problem, twin, result, assimilated, truth, spec.seed)
         from . import growth_uncertainty as uncertainty

@@ -46,11 +46,15 @@ def reduce_growth(
             progress(label, i, len(tasks))
         return list(client.gather(futures))
 
-    how = Training(
+    return train(case, seed, how(spec), mapped)
+
+
+def how(spec: ReductionSpec) -> Training:
+    """The training's settings."""
+    return Training(
         spec.training, spec.greedy, spec.turns, spec.validation, spec.energy, spec.modes, spec.points,
         spec.step_days, spec.tolerance, spec.rounds, batch=4,
     )  # fmt: skip
-    return train(case, seed, how, mapped)
 
 
 def _call(function: Callable[[Any], Any], task: Any) -> Any:

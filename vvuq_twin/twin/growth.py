@@ -20,6 +20,7 @@ from ..reduction.propagate import OK, drug_integrals, propagate
 from ..reduction.training import indicators
 from .model import Operator, State, Trajectory, segment
 from .observe import Burden, FullFields, ReducedFields
+from .trust import Trust, outside_range
 
 
 def _conditioned(state: State, conditioning: Mapping[str, Any] | None) -> State:
@@ -200,6 +201,23 @@ class ReducedGrowthTwin:
                 "the reduced model has no calibrated error estimate", "reduced model", "validate it"
             )
         return float(self.model.errors["factor"]) * indicators(self.model, self.probe, self.case, theta)
+
+    def trust(self, theta: np.ndarray, tolerance: float = 0.01) -> Trust:
+        """Members flagged by their error estimate, and how many lie outside the trained range.
+
+        The estimate, not the range, decides: a member with one parameter far out may be good.
+
+        Raises
+        ------
+        BadInput
+            As :meth:`error_estimate`.
+        """
+        theta = np.asarray(theta, dtype=float)
+        _, status = self.model.run(self.case, theta)
+        estimate = np.where(np.asarray(status) == OK, self.error_estimate(theta).max(axis=1), np.inf)
+        return Trust(
+            estimate, tolerance, outside_range(self.space, theta), int((np.asarray(status) != OK).sum())
+        )
 
     def qoi_error(self) -> np.ndarray:
         """Relative root-mean-square error of total cellularity and volume at each visit, (V, 2).

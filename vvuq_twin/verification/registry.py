@@ -106,6 +106,7 @@ def load_checks() -> dict[str, Check]:
         plasma_checks,
         pressure_checks,
         pressure_orders,
+        reduction_checks,
         response_checks,
         species_checks,
         splitting_checks,

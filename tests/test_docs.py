@@ -20,7 +20,7 @@ DOCS = TOP / "docs"
 #: Pages run here; each other page with an example has its own test beside its room's.
 HERE = (
     "assimilation", "growth", "how-to-agent", "how-to-model", "how-to-segmenter", "how-to-study",
-    "lesions", "physics", "quantify", "reduction", "study", "twin", "verification", "virtual",
+    "kinetics", "lesions", "physics", "quantify", "reduction", "study", "twin", "verification", "virtual",
 )  # fmt: skip
 
 #: A page whose example goes on where another page's ends.

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import BadInput
-from ..domain.observations import Observations
 from .correlation import ColumnUpdate
 from .diagnostics import found
 from .onestep import OneStep
-from .protocol import Carry, Key, Problem, finish, prepare, unchanged
+from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import Signal, with_mean
-from .update import GlobalUpdate
+from .update import GlobalUpdate, Update
 from .whitening import whiten
 
 
@@ -98,7 +97,54 @@ class EnKF(OneStep):
 
 
 @dataclass(frozen=True)
-class ESMDA:
+class _Tempered(Analysis):
+    """What smoothers with a larger error in each of several steps share."""
+
+    steps: int = 4
+    ratio: float = 1.0
+    adaptive: bool = False
+
+    def __post_init__(self) -> None:
+        coefficients(self.steps, self.ratio)
+
+    def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
+        """See :class:`~vvuq_twin.assimilation.protocol.Analysis`."""
+        signal = p.signal()
+        alpha = self._alpha(p, signal)
+        update = self.move(p, signal, alpha, key)
+        return update, self._next(p, update, alpha, found(p, signal, key))
+
+    def move(self, p: Problem, signal: Signal, alpha: float, key: Key) -> Update:
+        """One step, the error covariance multiplied by ``alpha``."""
+        raise NotImplementedError
+
+    def _alpha(self, p: Problem, signal: Signal) -> float:
+        """The factor of this step's observation error."""
+        if not self.adaptive:
+            return float(coefficients(self.steps, self.ratio)[p.carry.step])
+        left = 1.0 - p.carry.spent
+        if p.carry.step + 1 == self.steps:
+            return 1.0 / left
+        half, m = 0.5 * signal.misfits(), signal.count
+        share = max(m / (2.0 * float(np.mean(half))), float(np.sqrt(m / (2.0 * np.var(half, ddof=1)))))
+        return 1.0 / min(share, left)
+
+    def _next(self, p: Problem, update: Update, alpha: float, line: dict[str, Any]) -> Carry:
+        """The carry after a step: the joined transform, and after the last step the observation's ids."""
+        total = update if isinstance(update, GlobalUpdate) else None
+        if p.carry.step > 0 and total is not None:
+            total = None if p.carry.total is None else p.carry.total.then(total)
+        line, spent = {"alpha": alpha, **line}, p.carry.spent + 1.0 / alpha
+        if spent > 1.0 - 1e-9:
+            return finish(p, line, total)
+        return replace(
+            p.carry, step=p.carry.step + 1, spent=spent, total=total,
+            history=p.carry.history + ({**p.note, **line},),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ESMDA(_Tempered):
     """Ensemble smoother with multiple data assimilation (Emerick & Reynolds 2013), perturbed observations.
 
     Parameters
@@ -121,35 +167,13 @@ class ESMDA:
     were not carried along.
     """
 
-    steps: int = 4
-    ratio: float = 1.0
-    adaptive: bool = False
-
-    def __post_init__(self) -> None:
-        coefficients(self.steps, self.ratio)
-
-    def analyse(
-        self,
-        carry: Carry,
-        HE: np.ndarray,
-        observations: Observations,
-        key: Key,
-        status: np.ndarray | None = None,
-    ) -> tuple[GlobalUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called until ``carry.step`` is 0."""
-        p = prepare(carry, HE, observations, status)
-        size = len(carry.members)
-        if len(p.kept) == 0:
-            return unchanged(p, size, self.steps)
-        signal = p.signal()
-        alpha = _alpha(self, p, signal)
-        change = stochastic(p, signal.scaled(1.0, np.sqrt(alpha)), alpha, key)
-        update = GlobalUpdate(p.rows, size, **change)
-        return update, _next(self, p, update, alpha, found(p, signal, key))
+    def move(self, p: Problem, signal: Signal, alpha: float, key: Key) -> Update:
+        """Perturbed observations: :func:`stochastic`."""
+        return GlobalUpdate(p.rows, p.size, **stochastic(p, signal.scaled(1.0, np.sqrt(alpha)), alpha, key))
 
 
 @dataclass(frozen=True)
-class RootESMDA:
+class RootESMDA(_Tempered):
     """ES-MDA whose steps are symmetric square roots, each with the error times alpha: no sampling noise.
 
     Parameters
@@ -167,60 +191,11 @@ class RootESMDA:
     transforms of all steps are functions of the same matrix.
     """
 
-    steps: int = 4
-    ratio: float = 1.0
-    adaptive: bool = False
     columns: bool = False
 
-    def __post_init__(self) -> None:
-        coefficients(self.steps, self.ratio)
-
-    def analyse(
-        self,
-        carry: Carry,
-        HE: np.ndarray,
-        observations: Observations,
-        key: Key,
-        status: np.ndarray | None = None,
-    ) -> tuple[GlobalUpdate | ColumnUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called until ``carry.step`` is 0."""
-        p = prepare(carry, HE, observations, status)
-        if len(p.kept) == 0:
-            return unchanged(p, len(carry.members), self.steps)
-        signal = p.signal()
-        alpha = _alpha(self, p, signal)
+    def move(self, p: Problem, signal: Signal, alpha: float, key: Key) -> Update:
+        """A symmetric square root, or one for each column."""
         if self.columns:
-            own = ColumnUpdate.of(p, len(carry.members), alpha)
-            return own, _next(self, p, None, alpha, found(p, signal, key))
+            return ColumnUpdate.of(p, p.size, alpha)
         part = signal.scaled(1.0, np.sqrt(alpha))
-        change = with_mean(part.members, part.weights(), part.root())
-        update = GlobalUpdate(p.rows, len(carry.members), **change)
-        return update, _next(self, p, update, alpha, found(p, signal, key))
-
-
-def _alpha(scheme: ESMDA | RootESMDA, p: Problem, signal: Signal) -> float:
-    """The factor of this step's observation error."""
-    if not scheme.adaptive:
-        return float(coefficients(scheme.steps, scheme.ratio)[p.carry.step])
-    left = 1.0 - p.carry.spent
-    if p.carry.step + 1 == scheme.steps:
-        return 1.0 / left
-    half, m = 0.5 * signal.misfits(), signal.count
-    share = max(m / (2.0 * float(np.mean(half))), float(np.sqrt(m / (2.0 * np.var(half, ddof=1)))))
-    return 1.0 / min(share, left)
-
-
-def _next(
-    scheme: ESMDA | RootESMDA, p: Problem, update: GlobalUpdate | None, alpha: float, line: dict[str, Any]
-) -> Carry:
-    """The carry after a step: the joined transform, and after the last step the observation's ids."""
-    total = update
-    if p.carry.step > 0:
-        total = None if update is None or p.carry.total is None else p.carry.total.then(update)
-    line, spent = {"alpha": alpha, **line}, p.carry.spent + 1.0 / alpha
-    if spent > 1.0 - 1e-9:
-        return finish(p, line, total)
-    return replace(
-        p.carry, step=p.carry.step + 1, spent=spent, total=total,
-        history=p.carry.history + ({**p.note, **line},),
-    )  # fmt: skip
+        return GlobalUpdate(p.rows, p.size, **with_mean(part.members, part.weights(), part.root()))

@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..domain.errors import BadInput
-from ..domain.observations import Observations
 from .diagnostics import found
-from .protocol import Carry, Key, finish, prepare, unchanged
+from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import Signal
-from .update import GlobalUpdate
+from .update import GlobalUpdate, Update
 from .whitening import whiten
 
 
 @dataclass(frozen=True)
-class IES:
+class IES(Analysis):
     """Iterative ensemble smoother (Bocquet & Sakov 2014; Raanes, Stordal & Evensen 2019), square-root form.
 
     Parameters
@@ -56,19 +55,9 @@ class IES:
         if not 0 < self.length <= 1:
             raise BadInput(f"the step length ({self.length:g}) is not in 0..1", "iterative smoother")
 
-    def analyse(
-        self,
-        carry: Carry,
-        HE: np.ndarray,
-        observations: Observations,
-        key: Key,
-        status: np.ndarray | None = None,
-    ) -> tuple[GlobalUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`; to be called until ``carry.step`` is 0."""
-        p = prepare(carry, HE, observations, status)
-        size = len(carry.members)
-        if len(p.kept) == 0:
-            return unchanged(p, size, self.steps)
+    def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
+        """See :class:`~vvuq_twin.assimilation.protocol.Analysis`."""
+        carry, size = p.carry, p.size
         before = carry.total if carry.step > 0 and carry.total is not None else None
         if before is None:
             rows, prior = np.eye(len(p.rows)), GlobalUpdate(p.rows, size)

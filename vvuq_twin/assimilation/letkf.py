@@ -9,14 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from ..domain.errors import BadInput
-from ..domain.observations import Observations
 from .diagnostics import found
 from .etkf import turn_of
 from .inflation import Adaptive, Inflation
-from .protocol import Carry, Key, Problem, finish, prepare, unchanged
+from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import rotated, with_mean
 from .tapers import Taper, Tiles, gaspari_cohn
-from .update import GlobalUpdate, tiles_of
+from .update import GlobalUpdate, Update, tiles_of
 from .whitening import root_coefficient, whiten_parts
 
 # Working memory of a batch of local analyses.
@@ -27,7 +26,7 @@ QUANTUM = 8
 
 
 @dataclass(frozen=True)
-class LETKF:
+class LETKF(Analysis):
     """Local analyses with tapered observation error (Hunt, Kostelich & Szunyogh 2007).
 
     Parameters
@@ -71,22 +70,11 @@ class LETKF:
     adaptive: Adaptive | None = None
 
     @property
-    def steps(self) -> int:
-        return 1
+    def joint(self) -> bool:
+        return False
 
-    def analyse(
-        self,
-        carry: Carry,
-        HE: np.ndarray,
-        observations: Observations,
-        key: Key,
-        status: np.ndarray | None = None,
-    ) -> tuple[LocalUpdate | GlobalUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`."""
-        p = prepare(carry, HE, observations, status, joint=False)
-        size = len(carry.members)
-        if len(p.kept) == 0:
-            return unchanged(p, size)
+    def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
+        """See :class:`~vvuq_twin.assimilation.protocol.Analysis`."""
         if p.observations.coords.shape[1] != self.tiles.centres.shape[1]:
             raise BadInput(
                 f"observations with {p.observations.coords.shape[1]} coordinates cannot be localised "
@@ -99,7 +87,7 @@ class LETKF:
         local = _local(self, p)
         prior = 1.0
         if self.adaptive is not None:
-            before = np.ones(tiles) if carry.inflation is None else carry.inflation
+            before = np.ones(tiles) if p.carry.inflation is None else p.carry.inflation
             after = self.adaptive.estimate(before, *local.sums(np.arange(tiles)))
             p = replace(p, carry=replace(p.carry, inflation=after))
             prior = float(np.sqrt(after.mean()))
@@ -107,7 +95,7 @@ class LETKF:
             note |= {"adaptive_inflation": float(after.mean()), "adaptive_inflation_sd": float(after.std())}
         part = signal.scaled(prior)
         change = with_mean(part.members, part.weights(), part.root())
-        shared = GlobalUpdate(p.rows, size, inflation=self.inflation, prior=prior, **change)
+        shared = GlobalUpdate(p.rows, p.size, inflation=self.inflation, prior=prior, **change)
         if self.rotate:
             turn = turn_of(key, p)
             dense = rotated(replace(shared, prior=1.0).matrix(), turn)

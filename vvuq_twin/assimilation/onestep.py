@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..domain.observations import Observations
 from .diagnostics import found
 from .inflation import Adaptive, Inflation
-from .protocol import Carry, Key, Problem, finish, prepare, unchanged
+from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import Signal
-from .update import GlobalUpdate
+from .update import GlobalUpdate, Update
 
 
 @dataclass(frozen=True)
-class OneStep:
+class OneStep(Analysis):
     """Base of the global filters: a subclass gives ``transform``.
 
     Parameters
@@ -30,31 +29,17 @@ class OneStep:
     inflation: Inflation = field(default_factory=Inflation)
     adaptive: Adaptive | None = None
 
-    @property
-    def steps(self) -> int:
-        return 1
-
     def transform(self, signal: Signal, problem: Problem, key: Key) -> tuple[dict[str, Any], dict[str, Any]]:
         """The fields of the ``GlobalUpdate`` that say what X is, and lines for the history."""
         raise NotImplementedError
 
-    def analyse(
-        self,
-        carry: Carry,
-        HE: np.ndarray,
-        observations: Observations,
-        key: Key,
-        status: np.ndarray | None = None,
-    ) -> tuple[GlobalUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`."""
-        p = prepare(carry, HE, observations, status)
-        if len(p.kept) == 0:
-            return unchanged(p, len(carry.members))
+    def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
+        """See :class:`~vvuq_twin.assimilation.protocol.Analysis`."""
         signal = p.signal()
-        return self.conclude(p, signal, len(carry.members), key, found(p, signal, key))
+        return self.conclude(p, signal, key, found(p, signal, key))
 
     def conclude(
-        self, p: Problem, signal: Signal, size: int, key: Key, line: dict[str, Any]
+        self, p: Problem, signal: Signal, key: Key, line: dict[str, Any]
     ) -> tuple[GlobalUpdate, Carry]:
         """The update and the carry of a problem whose signal is known."""
         carry, prior = p.carry, 1.0
@@ -67,5 +52,5 @@ class OneStep:
             line = {**line, "adaptive_inflation": float(after[0])}
         change, more = self.transform(signal.scaled(prior), p, key)
         change["prior"] = prior * change.get("prior", 1.0)
-        update = GlobalUpdate(p.rows, size, inflation=self.inflation, **change)
+        update = GlobalUpdate(p.rows, p.size, inflation=self.inflation, **change)
         return update, finish(replace(p, carry=carry), {**line, **more})

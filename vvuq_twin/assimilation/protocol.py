@@ -157,6 +157,10 @@ class Problem:
         With the losses entered.
     note : dict
         What was left out, for the history.
+    size : int
+        Rows of E, members that failed included.
+    given : Observations
+        As they came in.
     """
 
     rows: np.ndarray
@@ -166,6 +170,8 @@ class Problem:
     kept: np.ndarray
     carry: Carry
     note: Mapping[str, Any]
+    size: int
+    given: Observations
 
     @property
     def numbers(self) -> np.ndarray:
@@ -270,7 +276,7 @@ def prepare(
         "repeated": int((present & repeated).sum()),
     }
     carry = replace(carry, members=carry.members[rows], dropped=carry.dropped + tuple(lost))
-    return Problem(rows, anomalies, used.y - mean, used, kept, carry, note)
+    return Problem(rows, anomalies, used.y - mean, used, kept, carry, note, size, observations)
 
 
 def _repeated(observations: Observations, seen: frozenset[str]) -> np.ndarray:
@@ -300,9 +306,42 @@ def finish(problem: Problem, found: Mapping[str, Any], total: GlobalUpdate | Non
     )
 
 
-def unchanged(problem: Problem, size: int, steps: int = 1) -> tuple[GlobalUpdate, Carry]:
+def unchanged(problem: Problem, steps: int = 1) -> tuple[GlobalUpdate, Carry]:
     """The answer where no observation counts: members that failed are dropped, nothing else happens."""
-    update, carry = GlobalUpdate(problem.rows, size), problem.carry
+    update, carry = GlobalUpdate(problem.rows, problem.size), problem.carry
     if carry.step + 1 < steps:
         return update, replace(carry, step=carry.step + 1)
     return update, finish(problem, {})
+
+
+class Analysis:
+    """Base of the schemes: check the input, and leave everything as it is where nothing was observed.
+
+    A subclass gives ``solve``.
+    """
+
+    @property
+    def steps(self) -> int:
+        """See :class:`Scheme`."""
+        return 1
+
+    @property
+    def joint(self) -> bool:
+        """Whether censored values of a scan shape each other (see ``censored``)."""
+        return True
+
+    def analyse(
+        self,
+        carry: Carry,
+        HE: np.ndarray,
+        observations: Observations,
+        key: Key,
+        status: np.ndarray | None = None,
+    ) -> tuple[Update, Carry]:
+        """See :class:`Scheme`."""
+        p = prepare(carry, HE, observations, status, self.joint)
+        return self.solve(p, key) if len(p.kept) else unchanged(p, self.steps)
+
+    def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
+        """The update and the carry of a checked problem with observations in it."""
+        raise NotImplementedError

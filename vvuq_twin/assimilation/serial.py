@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..domain.errors import BadInput
-from ..domain.observations import Observations
 from .diagnostics import found
 from .inflation import Inflation
-from .protocol import Carry, Key, Problem, finish, prepare, unchanged
+from .protocol import Analysis, Carry, Key, Problem, finish
 from .tapers import Taper, gaspari_cohn
-from .update import GlobalUpdate, pieces, tiles_of
+from .update import GlobalUpdate, Update, pieces, tiles_of
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class SerialUpdate:
 
 
 @dataclass(frozen=True)
-class SerialRoot:
+class SerialRoot(Analysis):
     """Serial ensemble square-root filter (Whitaker & Hamill 2002; Anderson 2003).
 
     Parameters
@@ -137,32 +136,17 @@ class SerialRoot:
         return False
 
     @property
-    def steps(self) -> int:
-        return 1
+    def joint(self) -> bool:
+        return self.around is None
 
-    def analyse(
-        self,
-        carry: Carry,
-        HE: np.ndarray,
-        observations: Observations,
-        key: Key,
-        status: np.ndarray | None = None,
-    ) -> tuple[SerialUpdate | GlobalUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`."""
-        p = prepare(carry, HE, observations, status, joint=self.around is None)
-        size = len(carry.members)
-        if len(p.kept) == 0:
-            return unchanged(p, size)
-        signal = p.signal()
-        update = self._update(p, observations, size, key)
-        return update, finish(p, found(p, signal, key))
+    def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
+        """See :class:`~vvuq_twin.assimilation.protocol.Analysis`."""
+        return self._update(p, key), finish(p, found(p, p.signal(), key))
 
-    def _update(
-        self, p: Problem, observations: Observations, size: int, key: Key
-    ) -> SerialUpdate | GlobalUpdate:
+    def _update(self, p: Problem, key: Key) -> SerialUpdate | GlobalUpdate:
         from .serial_kernels import everywhere, nearby
 
-        error, m = p.observations.error, len(p.kept)
+        error, m, observations = p.observations.error, len(p.kept), p.given
         H = np.ascontiguousarray((p.predictions + (p.observations.y - p.innovation)).T)
         if error.factor.shape[1]:
             b = key.normals("scan level", p.numbers, error.factor.shape[1], p.carry.cycle)
@@ -180,7 +164,7 @@ class SerialRoot:
                 high[hidden] = np.where(np.isnan(bounds[:, 1]), np.inf, bounds[:, 1])
         if self.around is None:
             X = everywhere(H, y, sd, low, high, self.ranks)
-            return GlobalUpdate(p.rows, size, dense=X, inflation=self.inflation)
+            return GlobalUpdate(p.rows, p.size, dense=X, inflation=self.inflation)
         coords = p.observations.coords
         if coords.shape[1] != self.around.points.shape[1]:
             raise BadInput(
@@ -192,7 +176,7 @@ class SerialRoot:
         delta, slope = np.zeros_like(H), np.zeros_like(H)
         near = self.around.neighbours(coords, coords)
         nearby(H, y, sd, low, high, self.ranks, *near, delta, slope)
-        return SerialUpdate(p.rows, size, delta, slope, coords, self.around, self.inflation)
+        return SerialUpdate(p.rows, p.size, delta, slope, coords, self.around, self.inflation)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import BadInput
-from ..domain.observations import ObservationError, Observations
+from ..domain.observations import ObservationError
 from .diagnostics import found
 from .onestep import OneStep
-from .protocol import Carry, Key, Problem, finish, prepare, unchanged
+from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import Signal
-from .update import GlobalUpdate
+from .update import Update
 
 #: Above this many observations or members the dense matrices of filterpy are refused.
 MOST = 2000
@@ -128,7 +128,7 @@ class SigmaUpdate:
 
 
 @dataclass(frozen=True)
-class FilterpyUnscented:
+class FilterpyUnscented(Analysis):
     """filterpy's ``UnscentedKalmanFilter``: the members are its 2 n + 1 sigma points.
 
     Parameters
@@ -153,10 +153,6 @@ class FilterpyUnscented:
     beta: float = 0.0
     kappa: float = 1.0
 
-    @property
-    def steps(self) -> int:
-        return 1
-
     def _rule(self) -> Any:
         from filterpy.kalman import MerweScaledSigmaPoints
 
@@ -172,17 +168,9 @@ class FilterpyUnscented:
         mean = rule.Wm @ E
         return mean, np.asarray((rule.Wc * (E - mean).T) @ (E - mean))
 
-    def analyse(
-        self,
-        carry: Carry,
-        HE: np.ndarray,
-        observations: Observations,
-        key: Key,
-        status: np.ndarray | None = None,
-    ) -> tuple[SigmaUpdate | GlobalUpdate, Carry]:
-        """See :class:`~vvuq_twin.assimilation.protocol.Scheme`."""
-        p = prepare(carry, HE, observations, status)
-        size = len(carry.members)
+    def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
+        """See :class:`~vvuq_twin.assimilation.protocol.Analysis`."""
+        size = p.size
         _small(size, len(p.kept))
         if size != 2 * self.n + 1 or len(p.rows) != size:
             raise BadInput(
@@ -190,8 +178,6 @@ class FilterpyUnscented:
                 "assimilation",
                 f"give all {2 * self.n + 1}, and a model that does not fail on them",
             )
-        if len(p.kept) == 0:
-            return unchanged(p, size)
         noise = np.zeros((self.n, self.n)) if self.noise is None else self.noise
         predicted = p.predictions + (p.observations.y - p.innovation)
         update = SigmaUpdate(

@@ -16,14 +16,14 @@ from .onestep import OneStep
 from .protocol import Carry, Key, Problem, prepare, unchanged
 from .roots import Signal
 from .small import FilterpyEnKF, FilterpyKalman
-from .update import GlobalUpdate
+from .update import Update
 
 Blocks = Callable[[], Iterable[tuple[np.ndarray, Observations]]]
 
 
 def analyse_stream(
     scheme: OneStep, carry: Carry, blocks: Blocks, key: Key, status: np.ndarray | None = None
-) -> tuple[GlobalUpdate, Carry]:
+) -> tuple[Update, Carry]:
     """One analysis of observations that come in blocks.
 
     Parameters
@@ -70,8 +70,7 @@ def analyse_stream(
         raise BadInput("there is no block of observations", "assimilation")
     p, sums, note, ids = found
     if not sums:
-        update, carry = unchanged(replace(p, note=note), size)
-        return update, carry
+        return unchanged(replace(p, note=note))
     inner = np.linalg.inv(np.eye(len(sums["gg"])) + sums["gg"])
     signal = Signal.summed(
         sums["ss"] - sums["sg"] @ inner @ sums["sg"].T,
@@ -93,7 +92,7 @@ def analyse_stream(
         "rank_histogram": [int(c) for c in sums["ranks"]],
         "crps": float(sums["crps"] / m),
     }
-    update, after = scheme.conclude(replace(p, note=note), signal, size, key, line)
+    update, after = scheme.conclude(replace(p, note=note), signal, key, line)
     return update, replace(after, seen=after.seen | ids)
 
 

@@ -145,7 +145,7 @@ class VoxelETKF:
                 f"shared values of shape {np.shape(shared)} came for {size} members", "assimilation"
             )
         if len(p.kept) == 0:
-            return unchanged(p, size)
+            return unchanged(p)
         error, k = p.observations.error, len(p.rows)
         u = scores(np.zeros((k, 0)) if shared is None else np.asarray(shared, dtype=float)[p.rows])
         q, s = u.shape[1], error.factor.shape[1]

@@ -25,7 +25,7 @@ from ..validation import coverage_evidence, judge_coverage
 from .exposure import exposure_map
 from .growth_model import reduce_growth
 from .growth_problem import GrowthProblem, growth_problem
-from .growth_spec import AssimilationSpec, GrowthSpec, ReductionSpec
+from .growth_spec import AssimilationSpec, GrowthSpec, ReductionSpec, SchemeName
 from .growth_twin import assimilate, visible
 from .schema import Strict, StudySpec, read_study
 from .workflow import Options
@@ -48,7 +48,7 @@ class ChainSpec(Strict):
 class SchemeSpec(Strict):
     """A smoother with its steps."""
 
-    scheme: str
+    scheme: SchemeName
     steps: Annotated[int, Field(gt=0)]
 
 

@@ -112,10 +112,14 @@ class ObservationSpec(Strict):
     representation_modes: Count = 20
 
 
+#: Smoothers a study can choose among.
+SchemeName = Literal["es-mda", "root-es-mda", "adaptive-es-mda", "ies"]
+
+
 class AssimilationSpec(Strict):
     """The smoother: ``steps`` are how many there are, or the most if ``scheme`` chooses them itself."""
 
-    scheme: Literal["es-mda", "root-es-mda", "adaptive-es-mda", "ies"] = "es-mda"
+    scheme: SchemeName = "es-mda"
     visits: Annotated[int, Field(ge=1)] = 4
     members: Annotated[int, Field(ge=20)] = 200
     steps: Count = 4

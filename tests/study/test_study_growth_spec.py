@@ -73,6 +73,12 @@ def _faulty(change: Any) -> BadInput:
         (lambda d: d["model"].update(detection=1.5), "study.yaml: model.detection", "less than 1"),
         (lambda d: d["model"].update(initial_modes=2), "study.yaml: model.initial_modes", "3"),
         (lambda d: d["virtual"].update(refine=1), "study.yaml: virtual.refine", "2"),
+        (
+            lambda d: d["multifidelity"].update(budget=12),
+            "study.yaml: multifidelity",
+            "does not pay for the pilot",
+        ),
+        (lambda d: d["multifidelity"].update(pilot=4), "study.yaml: multifidelity.pilot", "8"),
         (lambda d: d["parameters"]["k"].update(unit="Gy"), "study.yaml: parameters", "1/day"),
         (lambda d: d["parameters"]["k"].update(prior={}), "study.yaml: parameters.k.prior", "exactly one"),
     ],

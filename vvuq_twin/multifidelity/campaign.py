@@ -14,7 +14,7 @@ from ..domain.errors import BadInput, RunFailed
 from ..ensemble.run import BatchFunction, run_batches
 from .combine import Combined, combine
 from .moments import Moments, moments
-from .plan import Plan, allocate
+from .plan import LEAST, Plan, allocate
 from .scheme import STATISTICS, Scheme, Statistic
 
 #: ``draw(n, purpose) -> inputs (n, p)``: independent, keyed, the first of 2n the same as of n.
@@ -162,6 +162,12 @@ def run_multifidelity(
     folder = Path(store)
     _check(models, pilot, confidence)
     spent = pilot * sum(m.cost for m in models)
+    least = spent + LEAST * models[0].cost
+    if not np.isfinite(budget) or budget < least:
+        raise BadInput(
+            f"the budget ({budget:g}) does not pay for the pilot ({spent:g}) and {LEAST} more runs of '{models[0].name}' "
+            f"({models[0].cost:g} each)", "multi-fidelity budget", f"give at least {least:g}, or a smaller pilot",
+        )  # fmt: skip
 
     def evaluate(model: Fidelity, z: np.ndarray, stage: str) -> tuple[np.ndarray, np.ndarray]:
         label = f"{stage} {model.name}"

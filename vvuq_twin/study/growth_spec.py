@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..domain.errors import BadInput
 from ..domain.parameters import Parameter, ParameterSpace, Prior, prior_from_spec
@@ -157,6 +157,18 @@ class MultifidelitySpec(Strict):
     pilot: Annotated[int, Field(ge=8)] = 12
     cost_ratio: Annotated[float, Field(gt=1)] = 20.0
     sobol_budget: Positive | None = None
+
+    @model_validator(mode="after")
+    def _enough(self) -> MultifidelitySpec:
+        from ..multifidelity.plan import LEAST
+
+        least = self.pilot * (1.0 + 1.0 / self.cost_ratio) + LEAST
+        if self.budget < least:
+            raise ValueError(
+                f"the budget ({self.budget:g} full-order runs) does not pay for the pilot and {LEAST} more; give at least "
+                f"{least:.1f}"
+            )
+        return self
 
 
 class ParameterReductionSpec(Strict):

@@ -257,3 +257,13 @@ def test_the_real_scan_is_usable_as_a_patient(tmp_path: Path, shared_data: Path)
     findings = check_patient(tmp_path)
     assert [f for f in findings if f.level != "note"] == []
     assert any("far from cubes (0.781 x 0.781 x 6.5 mm)" in f.sentence for f in findings)
+
+
+def test_a_mask_of_another_visit_is_noticed(patient_folder: PatientFolder) -> None:
+    """New images, and the outline of the visit before."""
+    patient_folder.image("v2-adc.nii.gz", 1.01 * patient_folder.adc)
+    said = [f.sentence for f in check_patient(patient_folder.folder) if f.level == "warning"]
+    assert any("tumour mask of visit v2 is voxel for voxel that of visit v1" in s for s in said)
+    patient_folder.image("v2-tumour.nii.gz", np.roll(patient_folder.tumour, 1, axis=0))
+    said = [f.sentence for f in check_patient(patient_folder.folder) if f.level == "warning"]
+    assert not any("voxel for voxel" in s for s in said)

@@ -53,6 +53,7 @@ def check_patient(folder: Path) -> list[Finding]:
     found: list[Finding] = []
     reference: Grid | None = None
     first_tumour: tuple[np.ndarray, Grid] | None = None
+    before: _Visit | None = None
     for visit in patient.visits:
         seen = _Visit(visit)
         found += seen.findings()
@@ -64,6 +65,9 @@ def check_patient(folder: Path) -> list[Finding]:
         else:
             found += _against_first(reference, seen)
         if seen.tumour is not None and seen.tumour.any():
+            if before is not None:
+                found += _copied(before, seen)
+            before = seen
             if first_tumour is not None:
                 found += _moved(first_tumour, seen)
             else:
@@ -94,6 +98,7 @@ class _Visit:
         self.grid: Grid | None = None
         self.tumour: np.ndarray | None = None
         self.main = ""
+        self.mark = (0.0, 0.0)
 
     def findings(self) -> Iterator[Finding]:
         images = self.visit.images
@@ -133,7 +138,8 @@ class _Visit:
                 yield Finding("error", error)
 
     def _reference(self, ref: ImageRef) -> None:
-        self.grid, self.main = read_map(ref)[1], ref.role.name
+        array, self.grid, _ = read_map(ref)
+        self.main, self.mark = ref.role.name, (float(np.nanmean(array)), float(np.nanstd(array)))
 
     def _mask(self, ref: ImageRef) -> np.ndarray:
         mask, own = read_mask(ref.path, ref.field)
@@ -239,6 +245,21 @@ def _against_first(reference: Grid, seen: _Visit) -> Iterator[Finding]:
                 f"the images of visit {seen.visit.id} are not on the first visit's grid (they cover "
                 f"{100 * share:.0f} % of it)", seen.visit.field,
                 "register and resample them to the first visit",
+            ),
+        )  # fmt: skip
+
+
+def _copied(before: _Visit, seen: _Visit) -> Iterator[Finding]:
+    """An outline that was taken over from the visit before, though the images are new."""
+    assert before.tumour is not None and seen.tumour is not None
+    if np.allclose(before.mark, seen.mark, rtol=1e-5) or before.tumour.shape != seen.tumour.shape:
+        return
+    if (before.tumour == seen.tumour).all():
+        yield Finding(
+            "warning",
+            BadInput(
+                f"the tumour mask of visit {seen.visit.id} is voxel for voxel that of visit {before.visit.id}",
+                seen.visit.images["tumour"].field, "check that it was drawn on this visit's images",
             ),
         )  # fmt: skip
 

@@ -24,6 +24,18 @@ _B_VALUES = (
 _GE_OFFSET = 1_000_000_000
 
 
+Place = tuple[Any, dict[tuple[int, str], int]]
+
+
+def place(dataset: Any) -> Place:
+    """A dataset with its private blocks: (group, creator) to the block's number."""
+    found = {}
+    for tag in dataset.keys():  # noqa: SIM118 - a dataset's own iteration decodes every value
+        if tag.group % 2 and 0x10 <= tag.element <= 0xFF:
+            found[tag.group, str(dataset[tag].value).strip()] = tag.element
+    return dataset, found
+
+
 class Header:
     """A dataset seen from one of its frames: per-frame groups first, then shared ones, then the top.
 
@@ -32,18 +44,20 @@ class Header:
     dataset : pydicom.Dataset
     frame : int
         Counted from 0; 0 where there are no frames.
+    common : list of Place, optional
+        Of :func:`common_places`, where many frames share them.
     """
 
-    def __init__(self, dataset: Any, frame: int = 0, shared: list[Any] | None = None) -> None:
+    def __init__(self, dataset: Any, frame: int = 0, common: list[Place] | None = None) -> None:
         self.dataset = dataset
         own = dataset.get("PerFrameFunctionalGroupsSequence")
-        places = [own[frame], *_items(own[frame])] if own is not None and frame < len(own) else []
-        self.places = [*places, *(shared if shared is not None else shared_groups(dataset)), dataset]
+        mine = [own[frame], *_items(own[frame])] if own is not None and frame < len(own) else []
+        self.places = [*(place(d) for d in mine), *(common if common is not None else common_places(dataset))]
 
     def get(self, keyword: str) -> Any:
         """The value of a standard attribute; None where it is absent or empty."""
-        for place in self.places:
-            element = place.get(keyword)
+        for dataset, _ in self.places:
+            element = dataset.get(keyword)
             if (
                 element is not None
                 and element != ""
@@ -58,20 +72,21 @@ class Header:
 
     def private(self, group: int, offset: int, creator: str) -> Any:
         """The value of a private attribute by its creator; None where it is absent."""
-        for place in self.places:
-            try:
-                value = place.private_block(group, creator)[offset].value
-            except KeyError:
+        for dataset, blocks in self.places:
+            block = blocks.get((group, creator))
+            if block is None or (group, (block << 8) + offset) not in dataset:
                 continue
+            value = dataset[group, (block << 8) + offset].value
             if value not in (None, "", b""):
                 return value
         return None
 
 
-def shared_groups(dataset: Any) -> list[Any]:
-    """The shared functional groups of a multi-frame object, and the items in them."""
+def common_places(dataset: Any) -> list[Place]:
+    """What all frames share: the shared functional groups of a multi-frame object, and the dataset itself."""
     shared = dataset.get("SharedFunctionalGroupsSequence")
-    return [shared[0], *_items(shared[0])] if shared else []
+    groups = [shared[0], *_items(shared[0])] if shared else []
+    return [place(d) for d in (*groups, dataset)]
 
 
 def _items(group: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...domain.errors import BadInput
-from .facts import Header, as_number, b_value, diffusion_direction, scale_slope, shared_groups, started, times
+from .facts import Header, as_number, b_value, common_places, diffusion_direction, scale_slope, started, times
 
 #: Facts that may differ between the volumes of one series: name in the patient file and where DICOM has it.
 _NUMBERS = {
@@ -138,9 +138,9 @@ def frames_of(dataset: Any, path: Path) -> list[Frame]:
     if not rows or not columns or int(dataset.get("SamplesPerPixel") or 1) != 1:
         raise BadInput("the file holds no grey image", str(path))
     count = int(dataset.get("NumberOfFrames") or 1)
-    shared, offsets = shared_groups(dataset), _offsets(dataset, count)
+    common, offsets = common_places(dataset), _offsets(dataset, count)
     size = (int(columns), int(rows))
-    return [_frame(Header(dataset, n, shared), path, n, size, offsets) for n in range(count)]
+    return [_frame(Header(dataset, n, common), path, n, size, offsets) for n in range(count)]
 
 
 def _offsets(dataset: Any, count: int) -> np.ndarray | None:

@@ -48,6 +48,12 @@ def test_verify_runs_the_checks_that_are_named(cli: Command, tmp_path: Path) -> 
     assert "plasma.bolus" in said.out and "1 of 1 checks passed" in said.out
 
 
+def test_verify_writes_one_evidence_file_per_check_into_a_folder(cli: Command, tmp_path: Path) -> None:
+    said = cli("verify", "--quick", "--only", "plasma.i", "--json", tmp_path / "evidence", "--quiet")
+    assert said.code == 0
+    assert [p.name for p in (tmp_path / "evidence").iterdir()] == ["plasma.infusion.json"]
+
+
 def test_verify_says_when_nothing_has_that_name(cli: Command) -> None:
     said = cli("verify", "--only", "plasma.bolsu", "--quiet")
     assert said.code == 2 and "plasma.bolsu" in said.err and "plasma.bolus" in said.err

@@ -195,7 +195,9 @@ def export(
 def verify(
     only: Annotated[str | None, typer.Option(help="Only the checks whose name contains this.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The checks that take seconds.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the evidence to this file as well.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the evidence to this file, or one file each to this folder.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Does the solver solve its equations? Runs the verification suite and prints its table."""
@@ -212,7 +214,12 @@ def verify(
 
         from ..domain.files import write_text
 
-        write_text(json, dumps([asdict(e) for e in evidence], indent=1, default=str) + "\n")
+        if json.is_dir() or json.suffix == "":
+            json.mkdir(parents=True, exist_ok=True)
+            for e in evidence:
+                e.write(json)
+        else:
+            write_text(json, dumps([asdict(e) for e in evidence], indent=1, default=str) + "\n")
     _verification_table(evidence)
     failed = sum(e.status == "failed" for e in evidence)
     unknown = sum(e.status == "not assessed" for e in evidence)

@@ -55,6 +55,10 @@ def test_paclitaxel_feeds_tissue_as_a_curve():
     assert load_agent("temozolomide").course([Dose(0.0, 1.0, "gut")], 24.0).area is None
 
 
+def test_which_agents_are_linear():
+    assert {n for n in WANTED if load_agent(n).linear} == {"temozolomide", "gadolinium", "fdg"}
+
+
 def test_fdg_in_plasma_and_its_two_tissue_influx():
     """Ki = K1 k3/(k2 + k3) when nothing comes back."""
     agent = load_agent("fdg")

@@ -151,6 +151,13 @@ class Agent(Entry):
             names += [x for x in (flow.source, flow.target) if x not in names and x != OUT]
         return tuple(names)
 
+    @property
+    def linear(self) -> bool:
+        """Whether plasma and tissue kinetics are linear and one species moves."""
+        plasma, tissue = self.plasma, self.tissue
+        curved = plasma.saturable or plasma.capped or plasma.decays or tissue.binding or tissue.uptake
+        return not curved and not tissue.mobile
+
     def plasma_model(self) -> PlasmaModel:
         """The plasma model at the nominal values (hours, L).
 

@@ -52,7 +52,7 @@ class Exposure:
     @property
     def reducible(self) -> bool:
         """Whether the reduced transport model can carry it: linear kinetics of one moving species, no pressure."""
-        return self.tissue.flow is None
+        return self.tissue.flow is None and self.agent.linear
 
 
 def exposure_map(series: ScanSeries) -> Exposure | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from estimator_mutations import ESTIMATOR_MUTATIONS
+from imaging_mutations import IMAGING_MUTATIONS
 from transport_mutations import TRANSPORT_MUTATIONS
 
 from vvuq_twin.domain.errors import BadInput
@@ -230,6 +231,7 @@ MUTATIONS = [
     ("reduction.modes", reduction_checks, "advance", faster_growth),
     ("reduction.projection", galerkin, "exact_square", weaker_square),
     ("reduction.horizon", galerkin, "exact_square", weaker_square),
+    *IMAGING_MUTATIONS,
     ("growth.mms.space.tissues", Faces, "conductance", arithmetic),
     ("growth.mms.space.uniform", Faces, "conductance", more_conductance),
     ("growth.mms.space.masked", Faces, "conductance", more_conductance),

@@ -100,6 +100,7 @@ def load_checks() -> dict[str, Check]:
         gci_checks,
         growth_checks,
         growth_orders,
+        imaging_checks,
         kinetics_checks,
         length_checks,
         operator_checks,

@@ -123,24 +123,24 @@ class Problem:
 
     def __init__(self, n: int) -> None:
         h = SIDE / n
-        shape = (n, n, 1)
+        shape = (1, n, n)  # long rows: the kernels work along the last axis
         centre = (np.arange(n) + 0.5) * h
-        labels = np.where(centre > CUT, 2, 1)[:, None, None] * np.ones(shape, dtype=int)
+        labels = np.where(centre > CUT, 2, 1)[None, :, None] * np.ones(shape, dtype=int)
         mask = np.ones(shape, dtype=bool)
-        mask[n // 2 :, n // 2 :] = False
+        mask[0, n // 2 :, n // 2 :] = False
         self.faces = assemble(Grid(shape, (h, h, h)), mask, labels, {"a": 1, "b": 2})
         self.maps = manufactured()
-        self.x, self.y, _ = (self.faces.grid.points(mask) + 0.5 * h).T
+        _, self.x, self.y = (self.faces.grid.points(mask) + 0.5 * h).T
         edge = np.arange(n + 2) * h - h
         middle = edge + 0.5 * h
-        vx = self.maps["vx"](edge[:, None], middle[None, :])[:, :, None] * np.ones(self.faces.box)
-        vy = np.broadcast_to(self.maps["vy"](middle[:, None], edge[None, :]), vx.shape[:2])[:, :, None]
-        vy = vy * np.ones(self.faces.box)
-        for axis, v in enumerate((vx, vy)):
+        vx, vy = np.zeros(self.faces.box), np.zeros(self.faces.box)
+        vx[:, :, : n + 2] = self.maps["vx"](edge[:, None], middle[None, :])
+        vy[:, :, : n + 2] = self.maps["vy"](middle[:, None], edge[None, :])
+        for axis, v in ((1, vx), (2, vy)):
             v[self.faces.face_group[axis] == 0] = 0.0
         one = np.ones(self.faces.n)
         flow = Flow(
-            one, (vx, vy, np.zeros(self.faces.box)), self.at("filtered"), self.at("lymph"), 0 * one, 0 * one,
+            one, (np.zeros(self.faces.box), vx, vy), self.at("filtered"), self.at("lymph"), 0 * one, 0 * one,
             0 * one, 0.0, 0,
         )  # fmt: skip
         self.tissue = Tissue(self.faces, 0 * one, self.at("phi"), flow=flow, surface=self.at("surface"))

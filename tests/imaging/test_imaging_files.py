@@ -83,6 +83,20 @@ def test_a_series_has_time_first(tmp_path: Path, volume: np.ndarray) -> None:
     assert nib.load(path).header.get_zooms()[3] == pytest.approx(4.5)
 
 
+@pytest.mark.parametrize("ending", ["nii.gz", "nrrd", "img"])
+def test_a_series_in_many_files_is_read_in_order_of_their_numbers(
+    tmp_path: Path, volume: np.ndarray, ending: str
+) -> None:
+    for n in (10, 2, 1):
+        image = sitk.GetImageFromArray((n * volume).transpose(2, 1, 0))
+        sitk.WriteImage(image, str(tmp_path / f"frame{n}.{ending}"))
+    array, _ = read_image(tmp_path)
+    np.testing.assert_allclose(array, np.stack([volume, 2 * volume, 10 * volume]))
+    sitk.WriteImage(sitk.GetImageFromArray(volume), str(tmp_path / f"frame11.{ending}"))
+    with pytest.raises(BadInput, match=r"'frame11.* lies on another grid"):
+        read_image(tmp_path)
+
+
 def test_values_per_voxel_in_nrrd_are_a_series(tmp_path: Path, volume: np.ndarray) -> None:
     frames = np.stack([volume, 2 * volume])
     sitk.WriteImage(

@@ -139,7 +139,8 @@ class _Visit:
 
     def _reference(self, ref: ImageRef) -> None:
         array, self.grid, _ = read_map(ref)
-        self.main, self.mark = ref.role.name, (float(np.nanmean(array)), float(np.nanstd(array)))
+        self.main, held = ref.role.name, array[np.isfinite(array)]
+        self.mark = (float(held.mean()), float(held.std())) if held.size else (0.0, 0.0)
 
     def _mask(self, ref: ImageRef) -> np.ndarray:
         mask, own = read_mask(ref.path, ref.field)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from ..domain.grid import Grid
 from .itk import from_itk, to_itk
@@ -92,11 +93,10 @@ def activity_on(
     out = np.zeros(target.size)
     used = np.argwhere(share != 0)
     amounts = share[tuple(used.T)]
-    world = voxel_to_world(own)
+    at, slope = _back(own, used, target, transform)
     steps = (np.arange(fine) + 0.5) / fine - 0.5
     for offset in np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3):
-        points = (used + offset) @ world[:3, :3].T + world[:3, 3]
-        _share(out, _back(points, target, transform), amounts, target)
+        _share(out, at + slope @ offset, amounts, target)
     field = out.reshape(target.shape) / target.voxel_volume
     lost = 1.0 - float(out.sum()) / total if total else 0.0
     return field, lost
@@ -115,22 +115,46 @@ def _share(out: np.ndarray, at: np.ndarray, amounts: np.ndarray, grid: Grid) -> 
         out += np.bincount(np.ravel_multi_index(tuple(index.T), grid.shape), weight, minlength=grid.size)
 
 
-def _back(points: np.ndarray, target: Grid, transform: Any) -> np.ndarray:
-    """Voxel indices of the target that the transform takes to these points (fixed point of x = y - u(x))."""
-    from scipy import ndimage
+def _back(own: Grid, used: np.ndarray, target: Grid, transform: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Where the voxels of an image lie in the target, as voxel indices there, and how that changes within a voxel.
 
+    Returns
+    -------
+    at : ndarray, shape (n, 3)
+    slope : ndarray, shape (3, 3) or (n, 3, 3)
+        Of the place with the image's own voxel index.
+    """
+    world, inverse = voxel_to_world(own), np.linalg.inv(voxel_to_world(target))
+    if transform.IsLinear():
+        back = transform.GetInverse()
+        corner = np.array(back.TransformPoint((0.0, 0.0, 0.0)))
+        turn = np.stack([np.array(back.TransformPoint(tuple(e))) - corner for e in np.eye(3)], axis=1)
+        linear = inverse[:3, :3] @ turn @ world[:3, :3]
+        shift = inverse[:3, :3] @ (turn @ world[:3, 3] + corner) + inverse[:3, 3]
+        return used @ linear.T + shift, linear
     field = _displacement(target, transform)
-    matrix = np.linalg.inv(voxel_to_world(target))
+    points = used @ world[:3, :3].T + world[:3, 3]
+    at = _fixed_point(points, field, inverse)
+    # the displacement's gradient, from voxel to voxel of the target: x = y - u(x), so dx = (1 + du/dx)^-1 dy
+    bend = np.stack([np.stack(np.gradient(f), axis=0) for f in field])
+    shape = np.array(target.shape)
+    near = tuple(np.clip(np.rint(at).astype(np.intp), 0, shape - 1).T)
+    change = np.moveaxis(bend[(slice(None), slice(None), *near)], -1, 0)
+    whole = voxel_to_world(target)[:3, :3] + change
+    return at, np.linalg.solve(whole, np.broadcast_to(world[:3, :3], whole.shape))
+
+
+def _fixed_point(points: np.ndarray, field: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """Voxel indices of the target that the displacement takes to these points (x = y - u(x), iterated)."""
     where = points.copy()
     for _ in range(30):
-        index = where @ matrix[:3, :3].T + matrix[:3, 3]
+        index = where @ inverse[:3, :3].T + inverse[:3, 3]
         u = np.stack([ndimage.map_coordinates(f, index.T, order=1, mode="nearest") for f in field], axis=1)
-        # beyond the target the displacement goes on as a linear transform would, where it is one
         step = points - u - where
         where += step
-        if np.abs(step).max() < 1e-4:
+        if np.abs(step).max() < 1e-3:
             break
-    return np.asarray(where @ matrix[:3, :3].T + matrix[:3, 3])
+    return np.asarray(where @ inverse[:3, :3].T + inverse[:3, 3])
 
 
 def _displacement(grid: Grid, transform: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr")
 
 
 def read_image(path: Path, where: str = "") -> tuple[np.ndarray, Grid]:
-    """Read an image: NIfTI, NRRD, MetaImage, Analyze, or one DICOM series (a folder or a .dcm file).
+    """Read an image: NIfTI, NRRD, MetaImage, Analyze, one DICOM series (a folder or a .dcm file), or a
+    folder with a volume of a series in each file.
 
     Parameters
     ----------
@@ -39,7 +41,10 @@ def read_image(path: Path, where: str = "") -> tuple[np.ndarray, Grid]:
     where = where or str(path)
     if not path.exists():
         raise BadInput(f"the image file '{path}' does not exist", where, "check the name and the folder")
-    if path.is_dir() or path.name.lower().endswith(".dcm"):
+    if path.is_dir():
+        volumes = [p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(ENDINGS)]
+        return _many(volumes, where) if volumes else _dicom(path, where)
+    if path.name.lower().endswith(".dcm"):
         return _dicom(path, where)
     if not path.name.lower().endswith(ENDINGS):
         raise BadInput(
@@ -58,6 +63,30 @@ def read_image(path: Path, where: str = "") -> tuple[np.ndarray, Grid]:
     except RuntimeError as error:
         raise _unreadable(path, where) from error
     return _from_sitk(image, path, where)
+
+
+def _many(paths: list[Path], where: str) -> tuple[np.ndarray, Grid]:
+    """A series of which each volume is a file, in order of the numbers in their names (2 before 10)."""
+
+    def order(path: Path) -> list[Any]:
+        return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", path.name.lower())]
+
+    # a header beside its data is one volume
+    heads = [p for p in paths if p.suffix.lower() != ".img" or p.with_suffix(".hdr") not in paths]
+    volumes: list[np.ndarray] = []
+    grid: Grid | None = None
+    for path in sorted(heads, key=order):
+        array, own = read_image(path, where)
+        grid = grid or own
+        if array.ndim != 3 or not own.same_as(grid):
+            what = "is a series itself" if array.ndim != 3 else "lies on another grid than the first"
+            raise BadInput(
+                f"'{path.name}' {what}, but the folder is to be one series of volumes", where,
+                "put it elsewhere, or resample it",
+            )  # fmt: skip
+        volumes.append(array)
+    assert grid is not None
+    return np.stack(volumes), grid
 
 
 def _unreadable(path: Path, where: str) -> BadInput:

@@ -214,7 +214,8 @@ def _draw(
     for text, (x, y) in zip(letters, ((0.02, 0.5), (0.98, 0.5), (0.5, 0.96), (0.5, 0.04))):
         ax.text(x, y, text, transform=ax.transAxes, color="#c0c0c0", fontsize=7, ha="center", va="center")
     place = frame.origin[across] + at[across] * frame.spacing[0]
-    ax.set_title(f"{title}, {'LPS'[across]} {place:+.0f} mm", fontsize=8, pad=2)
+    side = ("LR", "PA", "SI")[across][int(place < 0)]
+    ax.set_title(f"{title}, {side} {abs(place):.0f} mm", fontsize=8, pad=2)
     ax.set_xticks([])
     ax.set_yticks([])
     return drawn

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..domain.evidence import Evidence
-from ..domain.keys import member_normals
+from ..domain.keys import generator
 from ..domain.runfolder import Number, RunFolder
 from ..ensemble.context import Context
 from ..multifidelity import Fidelity, MultifidelityResult, run_multifidelity
@@ -64,7 +64,7 @@ def multifidelity(
 ) -> None:  # fmt: skip
     """Mean and standard deviation of the held-out visits' forecast at full order, and Sobol indices if asked for.
 
-    The distribution is the smoother's: normal in the whitened scores, with the ensemble's mean and covariance.
+    The distribution is the ensemble's: members of the posterior drawn with replacement.
     """
     m = spec.multifidelity
     if m is None:
@@ -74,11 +74,10 @@ def multifidelity(
     if visits:
         models = orders(context, first, m.cost_ratio, spec.batch)
         names = tuple(f"{q} at {v}" for q in QUANTITIES for v in visits)
-        root = _root(result.posterior)
-        centre = result.posterior.mean(axis=0)
 
         def draw(n: int, purpose: str) -> np.ndarray:
-            return centre + member_normals(spec.seed, purpose, range(n), len(centre)) @ root.T
+            picked = (generator(spec.seed, purpose).random(n) * len(result.posterior)).astype(int)
+            return result.posterior[picked]
 
         found = run_multifidelity(
             models, draw, m.budget * m.cost_ratio, run.path / "results.zarr" / "multifidelity", m.pilot,
@@ -100,12 +99,6 @@ def multifidelity(
 def _held_out(problem: GrowthProblem, spec: GrowthSpec, options: Options) -> list[Any]:
     used = spec.assimilation.visits if options.assimilate is None else options.assimilate
     return list(problem.series.visits[used:])
-
-
-def _root(z: np.ndarray) -> np.ndarray:
-    """A square root of the covariance of members (N, p), also where they are few."""
-    values, vectors = np.linalg.eigh(np.cov(z, rowvar=False))
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _tell(
@@ -148,7 +141,7 @@ def _tell(
         rows, title="The forecast at full order", section="budget", order=3,
         caption=f"Reduced runs corrected by full-order ones ({found.plan.scheme.name}): {runs}, and {found.pilot} of each in "
         f"the pilot. Intervals at {100 * found.confidence:g} %; gain is the variance of as many full-order runs as cost the same, "
-        "without the pilot, over the estimate's. Scores are normal with the ensemble's mean and covariance.",
+        "without the pilot, over the estimate's. All are of the ensemble's members, drawn with replacement.",
     )  # fmt: skip
     if shifts:
         run.evidence(

@@ -210,6 +210,20 @@ def test_training_again_gives_the_same_model(case: GrowthCase) -> None:
     assert identity(replace(one, limit=2 * one.limit)) != identity(one)
 
 
+def test_training_runs_that_fail_are_left_out_and_counted(case: GrowthCase, trained: Trained) -> None:
+    theta = training_parameters(case.space, 3, 5)
+    theta[1, case.space.index("k")] = np.nan
+    assert run_full(case, theta).members == 2
+    assert run_full(case, theta[1:2]).members == 0
+    assert trained.reduced.errors["training_runs_lost"] == 0
+
+    def broken(function: object, items: list) -> list:
+        return [run_full(case, np.full_like(x, np.nan)) for x in items]
+
+    with pytest.raises(BadInput, match="every full-order run of the training failed"):
+        train(case, 1, Training(n_train=4), broken)  # type: ignore[arg-type]
+
+
 def test_failed_members_have_a_code_and_leave_the_others_alone(trained: Trained, case: GrowthCase) -> None:
     theta = case.space.sample(5, 6, "failures")
     good, _ = trained.reduced.run(case, theta)

@@ -495,7 +495,8 @@ def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapp
     Returns
     -------
     Trained
-        ``reduced.errors`` holds the validation as plain numbers, ``reduced.timings`` what it cost.
+        ``reduced.errors`` holds the validation as plain numbers and how many training runs diverged and
+        were left out, ``reduced.timings`` what it cost.
 
     Raises
     ------
@@ -532,7 +533,12 @@ def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapp
         snapshots += list(mapper(full, batches(worst, how.batch)))
         reduced, probe = model()
     timings = measure(reduced, case, unseen[:2], offline)
+    ran = how.n_train + how.n_greedy * how.turns + turn * max(1, how.n_valid // 2)
+    lost = ran - sum(s.members for s in snapshots)
     done = replace(
-        reduced, errors=verdict.as_dict(), timings=timings.as_dict(), fingerprint=how.fingerprint(case, seed)
+        reduced,
+        errors=verdict.as_dict() | {"training_runs_lost": lost},
+        timings=timings.as_dict(),
+        fingerprint=how.fingerprint(case, seed),
     )
     return Trained(done, probe, verdict, timings)

@@ -212,7 +212,7 @@ def _tell_reduction(run: RunFolder, spec: GrowthSpec, reduced: Any) -> None:
         "worst relative error (L2 in the tumour, worst visit)": e["worst"],
         "99th percentile": e["percentile_99"], "median": e["median"], "unseen members": e["members"],
         "worst relative to the tumour itself, however small": e["strict_worst"],
-        "failed members": e["failed"], "modes": reduced.rank,
+        "failed members": e["failed"], "training runs lost": e["training_runs_lost"], "modes": reduced.rank,
         "error estimate over truth, median": e["tightness"],
     }  # fmt: skip
     run.evidence(

@@ -98,6 +98,8 @@ def test_a_rigid_displacement_is_found_with_an_error_that_covers_it() -> None:
     points = np.array([[0.0, 0.0, 40.0], [20.0, 5.0, 50.0]])
     np.testing.assert_allclose(found.displacement(points), moved(true, points) - points, atol=0.4)
     assert (found.spread(points) > 0).all()
+    assert found.residual(points, moved(true, points)).max() < 0.7
+    assert found.residual(points, points).min() > 2.0
     # carried on: what the registration's error does to each voxel, together and alone
     columns = registration_columns(copy, SMALL, SMALL, found)
     sd = np.sqrt((columns**2).sum(axis=0))

@@ -70,6 +70,10 @@ class Alignment:
         """Where points go, less where they were, shape (n, 3), mm."""
         return moved(self.transform, points) - points
 
+    def residual(self, fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
+        """How far landmarks of the fixed image end from theirs in the moving one, shapes (n, 3) in mm to (n,)."""
+        return np.asarray(np.linalg.norm(moved(self.transform, fixed) - moving, axis=1))
+
     def spread(self, points: np.ndarray) -> np.ndarray:
         """Standard deviation over starts of where a point goes, shape (n,), mm (all three directions together)."""
         ends = np.stack([moved(t, points) for t in self.starts])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..domain.errors import BadInput
-from .manyrates import solve_small
+from .small import solve_small
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def test_honest_spread_passes_and_narrow_spread_fails(tmp_path: Path) -> None:
     }
     assert status["validation.coverage.es-mda"] == "passed"
     assert status["validation.coverage.root-es-mda"] == "failed"
+    assert status["calibration.chains"] == "passed"
     text = "".join(p.read_text() for p in (tmp_path / "run").rglob("*.json"))
     assert "1.03" in text and "parameter k" in text
 

@@ -10,6 +10,9 @@ import numpy as np
 from ..domain.errors import BadInput
 from ..domain.keys import Label, generator
 
+#: How often the reference is taken anew from the chains during the burn-in.
+RENEWALS = 4
+
 
 @dataclass(frozen=True)
 class Walk:
@@ -62,7 +65,8 @@ def crank_nicolson(
         The reference is ``N(centre, root root^T)``, a rough posterior: the better it is, the larger the steps. It
         does not change what is sampled.
     draws, burn_in : int
-        Per chain; during the burn-in the step is tuned to three acceptances in ten.
+        Per chain; during the burn-in the step is tuned to three acceptances in ten, and the reference is taken anew
+        from the chains four times. Afterwards both stay as they are.
     seed : int
     *labels : str or int
 
@@ -82,24 +86,36 @@ def crank_nicolson(
     rng = generator(seed, "crank-nicolson", *labels)
     back = np.linalg.inv(root)
 
-    def level(x: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            log_likelihood(x) - 0.5 * (x**2).sum(axis=1) + 0.5 * (((x - centre) @ back.T) ** 2).sum(axis=1)
-        )
+    def over_reference(x: np.ndarray) -> np.ndarray:
+        return np.asarray(-0.5 * (x**2).sum(axis=1) + 0.5 * (((x - centre) @ back.T) ** 2).sum(axis=1))
 
-    here = level(z)
-    if not np.isfinite(here).any():
+    like = np.asarray(log_likelihood(z))
+    if not np.isfinite(like).any():
         raise BadInput("no chain starts where the likelihood is finite", "calibration")
     step, kept, accepted = 0.3, np.empty((draws, *z.shape)), 0
+    renewals = {burn_in * k // RENEWALS for k in range(1, RENEWALS + 1)}
+    recent: list[np.ndarray] = []
     for i in range(burn_in + draws):
         noise = rng.standard_normal(z.shape) @ root.T
         tried = centre + np.sqrt(1.0 - step**2) * (z - centre) + step * noise
-        there = level(tried)
-        yes = np.log(rng.uniform(size=len(z))) < np.where(np.isfinite(there), there - here, -np.inf)
-        z, here = np.where(yes[:, None], tried, z), np.where(yes, there, here)
-        if i < burn_in:
-            step = float(np.clip(step * np.exp((yes.mean() - 0.3) / np.sqrt(1.0 + i / 10.0)), 1e-3, 0.999))
-        else:
+        there = np.asarray(log_likelihood(tried))
+        with np.errstate(invalid="ignore"):  # minus infinity from minus infinity is not taken
+            gain = there + over_reference(tried) - like - over_reference(z)
+        yes = np.log(rng.uniform(size=len(z))) < np.where(np.isfinite(there), gain, -np.inf)
+        # a chain that started where the model fails takes whatever does not
+        yes |= ~np.isfinite(like) & np.isfinite(there)
+        z, like = np.where(yes[:, None], tried, z), np.where(yes, there, like)
+        if i >= burn_in:
             kept[i - burn_in] = z
             accepted += int(yes.sum())
+            continue
+        step = float(np.clip(step * np.exp((yes.mean() - 0.3) / np.sqrt(1.0 + i / 10.0)), 1e-3, 0.999))
+        recent.append(z)
+        if i + 1 in renewals:
+            seen = np.concatenate(recent[len(recent) // 2 :])
+            if len(seen) > 5 * z.shape[1]:
+                cov = np.atleast_2d(np.cov(seen.T))
+                centre, root = seen.mean(axis=0), np.linalg.cholesky(cov + 1e-8 * np.diag(np.diag(cov)))
+                back = np.linalg.inv(root)
+            recent = []
     return Walk(kept, accepted / (draws * len(z)), step)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from ..assimilation.whitening import whiten
 from ..calibration.crank_nicolson import crank_nicolson
+from ..domain.evidence import Evidence
 from ..domain.files import sha256, write_bytes
 from ..domain.keys import generator, member_normals
 from ..domain.runfolder import Number, RunFolder
@@ -31,7 +32,9 @@ from .schema import Strict, StudySpec, read_study
 from .workflow import Options
 
 #: Changed when what is computed for a truth changes.
-VERSION = "1"
+VERSION = "2"
+#: Split R-hat above which chains are no reference.
+R_HAT = 1.1
 #: Entries kept of each quantity.
 MEAN, SD, LOW, HIGH, CRPS, OUTCOME = range(6)
 
@@ -41,8 +44,8 @@ class ChainSpec(Strict):
 
     truths: Annotated[int, Field(ge=0)] = 2
     chains: Annotated[int, Field(ge=4)] = 50
-    burn_in: Annotated[int, Field(gt=0)] = 200
-    draws: Annotated[int, Field(ge=50)] = 400
+    burn_in: Annotated[int, Field(gt=0)] = 800
+    draws: Annotated[int, Field(ge=50)] = 1200
 
 
 class SchemeSpec(Strict):
@@ -326,5 +329,13 @@ def _beside_chain(
          ("smallest", ""), ("largest", ""), ("farthest off in", "")],
         rows, title="Beside long Markov chains", section="calibration", order=1,
         caption=f"{len(sampled)} truths; largest split R-hat of any score {float(r_hat[sampled].max()):.3f}.",
+    )  # fmt: skip
+    worst = float(r_hat[sampled].max())
+    run.evidence(
+        Evidence(
+            "calibration.chains", "model_inputs", "The Markov chains that the smoothers are compared with have converged.",
+            f"split R-hat of every score below {R_HAT:g}", {"truths": len(sampled), "largest R-hat": worst},
+            "passed" if worst < R_HAT else "failed",
+        )
     )  # fmt: skip
     run.data("chains", {"r_hat": [float(r) for r in r_hat[sampled]]})

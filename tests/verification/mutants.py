@@ -180,16 +180,16 @@ MUTANTS = (
     Mutant(
         "a factor in the limiter",
         "physics/convection.py",
-        "return up + a * b / (a + b)",
-        "return up + 2.0 * a * b / (a + b)",
+        "rise = a * b / both if bends else 0.0",
+        "rise = 2.0 * a * b / both if bends else 0.0",
         "transport.mms.convection.limited",
     ),
     Mutant(
-        "upstream cell mistaken where the flow runs backwards",
+        "second upstream cell mistaken where the flow runs backwards",
         "physics/convection.py",
-        "return speed * _limited(up2, high, low, open_up)",
-        "return speed * _limited(up2, low, high, open_up)",
-        "transport.positive",
+        "beyond = two_below[k] if forward else two_above[k]",
+        "beyond = two_below[k] if forward else below[k]",
+        "transport.mms.coupled.limited",
     ),
     Mutant(
         "reactions transposed",

@@ -211,38 +211,49 @@ def apply_maps(
 
 
 @compiled
-def kinds(values: Array, most: int, kind: Array, example: Array) -> int:
-    """Number the distinct rows of ``values`` (n, k): ``kind`` (n,) and one ``example`` row (most,) of each.
+def kinds(values: Array, table: Array, rows: Array, count: int, kind: Array) -> int:
+    """Number the distinct rows of ``values`` (n, k), going on from ``count`` kinds already found.
 
-    Returns how many there are, or -1 as soon as they are more than ``most``.
+    Parameters
+    ----------
+    values : ndarray, shape (n, k)
+    table : ndarray of int64, shape (a power of two,)
+        Hash table, -1 where free; kept between calls.
+    rows : ndarray, shape (most, k)
+        The distinct rows; kept between calls.
+    count : int
+        How many there are so far.
+    kind : ndarray of int, shape (n,)
+        Filled with the row of each.
+
+    Returns
+    -------
+    int
+        How many there are now, or -1 as soon as they are more than fit.
     """
     n, k = values.shape
-    bits = values.view(np.int64)
-    slots = 1
-    while slots < 4 * most:
-        slots *= 2
-    table = np.full(slots, -1)
-    count = 0
+    bits, known = values.view(np.int64), rows.view(np.int64)
     for v in range(n):
         h = np.int64(1469598103934665603)
         for j in range(k):
             h = (h ^ bits[v, j]) * np.int64(1099511628211)
             h = h ^ (h >> 29)
-        at = h & (slots - 1)
+        at = h & (table.size - 1)
         while table[at] >= 0:
             same = True
             for j in range(k):
-                if bits[example[table[at]], j] != bits[v, j]:
+                if known[table[at], j] != bits[v, j]:
                     same = False
                     break
             if same:
                 break
-            at = (at + 1) & (slots - 1)
+            at = (at + 1) & (table.size - 1)
         if table[at] < 0:
-            if count == most:
+            if count == rows.shape[0]:
                 return -1
             table[at] = count
-            example[count] = v
+            for j in range(k):
+                rows[count, j] = values[v, j]
             count += 1
         kind[v] = table[at]
     return count

@@ -14,6 +14,8 @@ from .tissue import Tissue
 
 #: Kinds of voxels that may share their propagators; beyond, every voxel has its own.
 KINDS = 4096
+#: Voxels that are sorted into kinds at once, so that no copy of all coefficients is made.
+BLOCK = 1 << 18
 
 
 class Stepper:
@@ -110,14 +112,21 @@ class Stepper:
         self._integrals0, self.moved[:] = self.integrals.copy(), 0.0
 
     def _sort_kinds(self) -> None:
-        """Voxels of equal coefficients share their propagators."""
-        n = self.tissue.faces.n
-        values = np.column_stack([self.out, self.gain, self.which.astype(float)])
-        kind, example = np.zeros(n, np.int32), np.zeros(KINDS, np.int64)
-        count = smallexp.kinds(values, KINDS, kind, example)
-        shared = 0 < count < n
-        self.kind = kind if shared else np.zeros(0, np.int32)
-        self.example = example[:count].copy() if shared else np.zeros(0, np.int64)
+        """Voxels of equal coefficients share their propagators; then only one of each is kept."""
+        n, m = self.tissue.faces.n, self.drug.moving
+        kind, count = np.zeros(n, np.int32), 0
+        table, rows = np.full(4 * KINDS, -1, np.int64), np.zeros((KINDS, 2 * m + 1))
+        for start in range(0, n, BLOCK):
+            part = slice(start, start + BLOCK)
+            values = np.column_stack([self.out[part], self.gain[part], self.which[part].astype(float)])
+            count = smallexp.kinds(values, table, rows, count, kind[part])
+            if count < 0:
+                break
+        self.kind = np.zeros(0, np.int32)
+        if 0 < count < n:
+            self.kind = kind
+            self.out, self.gain = rows[:count, :m].copy(), rows[:count, m : 2 * m].copy()
+            self.which = rows[:count, 2 * m].astype(np.int64)
 
     def jump(self, time: float) -> None:
         """Doses given at ``time``."""
@@ -172,12 +181,10 @@ class Stepper:
         self.hours += dt
 
     def _linear_maps(self, dt: float, area: np.ndarray) -> np.ndarray:
-        chosen = self.example if self.kind.size else slice(None)
-        out, gain, which = self.out[chosen], self.gain[chosen], self.which[chosen]
         extra = self.drug.moving if self.supply.size else 0
-        maps = np.empty((len(out), 2 * self.drug.size, self.drug.size + self.plan.size + extra))
+        maps = np.empty((len(self.out), 2 * self.drug.size, self.drug.size + self.plan.size + extra))
         smallexp.local_maps(
-            out, gain, which, self.reactions, self.plan.matrix, np.ascontiguousarray(area), self.rows, dt,
+            self.out, self.gain, self.which, self.reactions, self.plan.matrix, np.ascontiguousarray(area), self.rows, dt,
             bool(extra), maps,
         )  # fmt: skip
         return maps.astype(self.precision, copy=False)

@@ -140,17 +140,16 @@ class Tissue:
             If neither a permeability with S/V nor Ktrans says how fast a species crosses.
         """
         m, n = drug.moving, self.faces.n
+        if self.flow is None:
+            wall, none = np.stack([self._wall(drug, s) for s in range(m)]), np.zeros(n)
+            return Rates(wall, wall, none, none)
         gain, back = np.empty((m, n)), np.empty((m, n))
         for s, one in enumerate(drug.exchange):
             wall = self._wall(drug, s)
-            if self.flow is None:
-                gain[s], back[s] = wall, wall
-                continue
             sigma = 0.0 if one.reflection is None else np.asarray(one.reflection)[self.faces.label]
             drag = self.flow.filtered * (1.0 - sigma)
             gain[s], back[s] = across_wall(wall, drag)
-        zero = np.zeros(n) if self.flow is None else np.maximum(self.flow.drained, 0.0)
-        return Rates(gain, back, zero, np.zeros(n) if self.flow is None else self.flow.outflow)
+        return Rates(gain, back, np.maximum(self.flow.drained, 0.0), self.flow.outflow)
 
     def _wall(self, drug: Drug, species: int) -> np.ndarray:
         """P S/V of a species, 1/h, shape (n,)."""

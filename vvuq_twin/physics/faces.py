@@ -219,16 +219,21 @@ def assemble(grid: Grid, mask: np.ndarray, labels: np.ndarray, names: Mapping[st
     if unknown.size:
         raise BadInput(f"the label {unknown[0]} in the mask has no tissue name", "tissue map", "name it")
 
-    index = np.argwhere(mask)
-    low, high = index.min(axis=0), index.max(axis=0) + 1
+    filled = [
+        np.flatnonzero(mask.any(axis=(1, 2))),
+        np.flatnonzero(mask.any(axis=(0, 2))),
+        np.flatnonzero(mask.any(axis=(0, 1))),
+    ]
+    low, high = [int(f[0]) for f in filled], [int(f[-1]) + 1 for f in filled]
     cut = tuple(slice(int(a), int(b)) for a, b in zip(low, high))
     depth = int(high[2] - low[2])
     lanes = LANES if depth >= LANES else 1
     box = (int(high[0] - low[0]) + 2, int(high[1] - low[1]) + 2, -(-depth // lanes) * lanes + 2)
     inner = (slice(1, -1), slice(1, -1), slice(1, depth + 1))
-    tissue = np.full(box, -1, dtype=np.int64)
+    # small integers: these arrays are the peak of a large grid's memory
+    tissue = np.full(box, -1, dtype=np.int16)
     lookup = {value: i for i, value in enumerate(code)}
-    local = np.full(mask[cut].shape, -1, dtype=np.int64)
+    local = np.full(mask[cut].shape, -1, dtype=np.int16)
     for value, i in lookup.items():
         local[mask[cut] & (labels[cut] == value)] = i
     tissue[inner] = local
@@ -238,9 +243,9 @@ def assemble(grid: Grid, mask: np.ndarray, labels: np.ndarray, names: Mapping[st
     for axis in range(3):
         below = np.roll(tissue, 1, axis=axis)
         open_face = (tissue >= 0) & (below >= 0)
-        a, b = np.minimum(tissue, below), np.maximum(tissue, below)
+        a, b = np.minimum(tissue, below).astype(np.int32), np.maximum(tissue, below)
         pair_of.append(np.where(open_face, a * size + b + 1, 0))
-    present = np.unique(np.concatenate([p.ravel() for p in pair_of]))
+    present = np.unique(np.concatenate([np.unique(p) for p in pair_of]))
     present = present[present > 0]
     groups = tuple((int(p - 1) // size, int(p - 1) % size) for p in present)
     table = np.zeros(size * size + 1, dtype=np.uint8)
@@ -257,7 +262,7 @@ def assemble(grid: Grid, mask: np.ndarray, labels: np.ndarray, names: Mapping[st
         grid=grid,
         mask=mask,
         names=tuple(names),
-        label=tissue[active],
+        label=tissue[active].astype(np.int64),
         groups=groups,
         face_group=(table[pair_of[0]], table[pair_of[1]], table[pair_of[2]]),
         corner=(int(low[0]), int(low[1]), int(low[2])),

@@ -24,6 +24,23 @@ def face_values(group: Array, conductance: Array, scale: float, out: Array) -> N
 
 
 @compiled
+def face_products(
+    group: Array, conductance: Array, scale: float, values: Array, stride: int, out: Array
+) -> None:
+    """:func:`face_values` times the harmonic mean of ``values`` in the two cells of each face.
+
+    ``stride`` is the distance of the cell below in the flat box.
+    """
+    flat, g, u = out.ravel(), group.ravel(), values.ravel()
+    for i in range(flat.size):
+        if g[i] == 0:
+            flat[i] = 0.0
+        else:
+            a, b = u[i - stride], u[i]
+            flat[i] = scale * conductance[g[i] - 1] * (2.0 * a * b / (a + b))
+
+
+@compiled
 def _row_divergence(
     u: Array, g0: Array, g1: Array, g2: Array, i: int, j: int, a: int, b: int, out: Array
 ) -> None:

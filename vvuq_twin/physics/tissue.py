@@ -110,12 +110,13 @@ class Tissue:
         ``diffusivity`` is per tissue, (L,), or per tissue and axis, (L, 3).
         """
         d = np.asarray(diffusivity, dtype=float)
+        box, phi = self.faces.box, self.faces.boxed(self.phi)
         found = []
-        for axis in range(3):
+        for axis, stride in enumerate((box[1] * box[2], box[2], 1)):
             c = self.faces.conductance(d[:, axis] if d.ndim == 2 else d)
-            out = np.empty(self.faces.box)
-            kernels.face_values(self.faces.face_group[axis], c, 1.0 / self.faces.grid.spacing[axis] ** 2, out)
-            out *= self.faces.face_mean_along(self.phi, axis)
+            out = np.empty(box)
+            scale = 1.0 / self.faces.grid.spacing[axis] ** 2
+            kernels.face_products(self.faces.face_group[axis], c, scale, phi, stride, out)
             found.append(out)
         return found[0], found[1], found[2]
 

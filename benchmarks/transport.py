@@ -53,6 +53,7 @@ class Kernel:
 
     def __init__(self, tissue: Tissue, start: np.ndarray, flow: bool, scheme: int) -> None:
         self.faces, self.flow, self.scheme, self.start = tissue.faces, flow, scheme, start
+        self.pace = tissue.pace
         self.g, self.v = tissue.face_conductance(np.array([D])), tissue.face_speed()
         self.inverse = self.faces.boxed(1.0 / tissue.phi)
         self.c, self.first, self.rate = (np.zeros(self.faces.box) for _ in range(3))
@@ -62,7 +63,7 @@ class Kernel:
         flat[self.faces.place] = self.start
         f = self.faces
         convection.transport_step(
-            self.c, self.g, self.v, self.flow, f.face_group, self.inverse, f.rows, self.scheme, steps * DT, steps,
+            self.c, self.g, self.v, self.pace, self.flow, f.face_group, self.inverse, f.rows, self.scheme, steps * DT, steps,
             self.first, self.rate,
         )  # fmt: skip
         return flat[f.place].copy()

@@ -51,10 +51,20 @@ def _add_flux(
 
 @compiled
 def _row_convection(
-    c: Array, v: Three, group: Three, i: int, j: int, a: int, b: int, scheme: int, out: Array
+    c: Array,
+    v: Three,
+    pace: tuple[float, float, float],
+    group: Three,
+    i: int,
+    j: int,
+    a: int,
+    b: int,
+    scheme: int,
+    out: Array,
 ) -> None:
     """Add ``-div(v c)`` of the cells a..b-1 of row (i, j) to ``out``; speeds are zero at closed faces."""
     v0, v1, v2 = v
+    p0, p1, p2 = pace
     q0, q1, q2 = group
     ni, nj, nk = c.shape
     # where the second neighbour is off the box the face between is closed: any cell will do
@@ -62,7 +72,7 @@ def _row_convection(
     here, below, above = c[i, j, a:b], c[i - 1, j, a:b], c[i + 1, j, a:b]
     _add_flux(
         out,
-        1.0,
+        p0,
         v0[i, j, a:b],
         c[low, j, a:b],
         below,
@@ -74,7 +84,7 @@ def _row_convection(
     )
     _add_flux(
         out,
-        -1.0,
+        -p0,
         v0[i + 1, j, a:b],
         below,
         here,
@@ -88,7 +98,7 @@ def _row_convection(
     below, above = c[i, j - 1, a:b], c[i, j + 1, a:b]
     _add_flux(
         out,
-        1.0,
+        p1,
         v1[i, j, a:b],
         c[i, low, a:b],
         below,
@@ -100,7 +110,7 @@ def _row_convection(
     )
     _add_flux(
         out,
-        -1.0,
+        -p1,
         v1[i, j + 1, a:b],
         below,
         here,
@@ -115,34 +125,35 @@ def _row_convection(
     e = b - 1 if b + 2 > nk else b
     f = a + s
     _add_flux(
-        out[s:], 1.0, v2[i, j, f:b], c[i, j, f - 2 : b - 2], c[i, j, f - 1 : b - 1], c[i, j, f:b],
+        out[s:], p2, v2[i, j, f:b], c[i, j, f - 2 : b - 2], c[i, j, f - 1 : b - 1], c[i, j, f:b],
         c[i, j, f + 1 : b + 1], q2[i, j, f - 1 : b - 1], q2[i, j, f + 1 : b + 1], scheme,
     )  # fmt: skip
     _add_flux(
-        out[: e - a], -1.0, v2[i, j, a + 1 : e + 1], c[i, j, a - 1 : e - 1], c[i, j, a:e], c[i, j, a + 1 : e + 1],
+        out[: e - a], -p2, v2[i, j, a + 1 : e + 1], c[i, j, a - 1 : e - 1], c[i, j, a:e], c[i, j, a + 1 : e + 1],
         c[i, j, a + 2 : e + 2], q2[i, j, a:e], q2[i, j, a + 2 : e + 2], scheme,
     )  # fmt: skip
 
 
 @compiled
 def transport_rate(
-    c: Array, g: Three, v: Three, flow: bool, group: Three,
+    c: Array, g: Three, v: Three, pace: tuple[float, float, float], flow: bool, group: Three,
     rows: Array, scheme: int, out: Array,
 ) -> None:  # fmt: skip
-    """``out = div(g grad c) - div(v c)``; ``v`` is already divided by the spacing, zero at closed faces."""
+    """``out = div(g grad c) - div(v c)``; ``v`` is zero at closed faces, ``pace`` one over the spacing."""
     g0, g1, g2 = g
     divergence(c, g0, g1, g2, rows, out)
     if not flow:
         return
     for r in range(rows.shape[0]):
         i, j, a, b = rows[r]
-        _row_convection(c, v, group, i, j, a, b, scheme, out[i, j, a:b])
+        _row_convection(c, v, pace, group, i, j, a, b, scheme, out[i, j, a:b])
 
 
 @compiled
 def transport_bound(
     g: tuple[Array, Array, Array],
     v: tuple[Array, Array, Array],
+    pace: tuple[float, float, float],
     inverse_phi: Array,
     rows: Array,
     flow: bool,
@@ -160,9 +171,9 @@ def transport_bound(
                 g0[i, j, k] + g0[i + 1, j, k] + g1[i, j, k] + g1[i, j + 1, k] + g2[i, j, k] + g2[i, j, k + 1]
             )
             if flow:
-                leaving = max(v0[i + 1, j, k], 0.0) + max(-v0[i, j, k], 0.0)
-                leaving += max(v1[i, j + 1, k], 0.0) + max(-v1[i, j, k], 0.0)
-                leaving += max(v2[i, j, k + 1], 0.0) + max(-v2[i, j, k], 0.0)
+                leaving = pace[0] * (max(v0[i + 1, j, k], 0.0) + max(-v0[i, j, k], 0.0))
+                leaving += pace[1] * (max(v1[i, j + 1, k], 0.0) + max(-v1[i, j, k], 0.0))
+                leaving += pace[2] * (max(v2[i, j, k + 1], 0.0) + max(-v2[i, j, k], 0.0))
                 total += factor * leaving
             most = max(most, total * inverse_phi[i, j, k])
     return most
@@ -170,19 +181,19 @@ def transport_bound(
 
 @compiled
 def transport_step(
-    c: Array, g: Three, v: Three, flow: bool, group: Three,
+    c: Array, g: Three, v: Three, pace: tuple[float, float, float], flow: bool, group: Three,
     inverse_phi: Array, rows: Array, scheme: int, dt: float, substeps: int, first: Array, rate: Array,
 ) -> None:  # fmt: skip
     """``substeps`` Heun steps of together ``dt`` on the concentration ``c``, in place."""
     h = dt / substeps
     for _ in range(substeps):
-        transport_rate(c, g, v, flow, group, rows, scheme, rate)
+        transport_rate(c, g, v, pace, flow, group, rows, scheme, rate)
         for r in range(rows.shape[0]):
             i, j, a, b = rows[r]
             u, f, w, q = c[i, j, a:b], first[i, j, a:b], inverse_phi[i, j, a:b], rate[i, j, a:b]
             for k in range(u.size):
                 f[k] = u[k] + h * w[k] * q[k]
-        transport_rate(first, g, v, flow, group, rows, scheme, rate)
+        transport_rate(first, g, v, pace, flow, group, rows, scheme, rate)
         for r in range(rows.shape[0]):
             i, j, a, b = rows[r]
             u, f, w, q = c[i, j, a:b], first[i, j, a:b], inverse_phi[i, j, a:b], rate[i, j, a:b]

@@ -70,6 +70,20 @@ class Stepper:
         drug, faces = self.drug, tissue.faces
         self.tissue = tissue
         self.rates = tissue.exchange(drug)
+        supply = np.zeros((0, 0)) if tissue.supply is None else np.atleast_2d(tissue.supply).astype(float)
+        if 0 < len(supply) < drug.moving:
+            supply = np.vstack([supply, np.zeros((drug.moving - len(supply), faces.n))])
+        if len(supply) > drug.moving:
+            raise BadInput("the supply has more rows than there are moving species", "tissue")
+        self.supply = supply
+        self.out = np.ascontiguousarray(self.rates.out(tissue.phi).T)
+        self.gain = np.ascontiguousarray(self.rates.gain.T)
+        self.reactions = np.ascontiguousarray(
+            drug.reactions if drug.reactions.ndim == 3 else drug.reactions[None]
+        )
+        self.which = faces.label if len(self.reactions) > 1 else np.zeros(faces.n, np.int64)
+        if not drug.saturable:  # before the faces' arrays: its temporary ones would be the peak of the memory
+            self._sort_kinds()
         self.flow = tissue.velocity is not None
         self.inverse_phi: np.ndarray = faces.boxed(1.0 / tissue.phi).astype(self.precision, copy=False)
         self.v: tuple[np.ndarray, ...] = tuple(
@@ -83,26 +97,14 @@ class Stepper:
             )
             self.g.append(g)
             self.bound.append(
-                convection.transport_bound(g, self.v, self.inverse_phi, faces.rows, self.flow, self.scheme)
+                convection.transport_bound(
+                    g, self.v, tissue.pace, self.inverse_phi, faces.rows, self.flow, self.scheme
+                )
             )
-        supply = np.zeros((0, 0)) if tissue.supply is None else np.atleast_2d(tissue.supply).astype(float)
-        if 0 < len(supply) < drug.moving:
-            supply = np.vstack([supply, np.zeros((drug.moving - len(supply), faces.n))])
-        if len(supply) > drug.moving:
-            raise BadInput("the supply has more rows than there are moving species", "tissue")
-        self.supply = supply
-        self.out = np.ascontiguousarray(self.rates.out(tissue.phi).T)
-        self.gain = np.ascontiguousarray(self.rates.gain.T)
-        self.reactions = np.ascontiguousarray(
-            drug.reactions if drug.reactions.ndim == 3 else drug.reactions[None]
-        )
-        self.which = faces.label if len(self.reactions) > 1 else np.zeros(faces.n, np.int64)
         self.maps: dict[float, np.ndarray] = {}
         self.hours = 0.0
         self._area0 = self.plasma[self.plan.size :].copy()
         self._integrals0: np.ndarray | None = None
-        if not drug.saturable:
-            self._sort_kinds()
 
     def enter(self, tissue: Tissue) -> None:
         """Go on with another tissue on the same cells."""
@@ -213,7 +215,7 @@ class Stepper:
             flat[faces.place] = self.species[:, s] / self.tissue.phi
             substeps = max(1, int(np.ceil(dt * self.bound[s] - 1e-12)))
             convection.transport_step(
-                self.c, self.g[s], self.v, self.flow, faces.face_group, self.inverse_phi, faces.rows,
+                self.c, self.g[s], self.v, self.tissue.pace, self.flow, faces.face_group, self.inverse_phi, faces.rows,
                 self.scheme, dt, substeps, self.first, self.rate,
             )  # fmt: skip
             self.species[:, s] = flat[faces.place] * self.tissue.phi

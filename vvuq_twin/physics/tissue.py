@@ -121,16 +121,21 @@ class Tissue:
         return found[0], found[1], found[2]
 
     def face_speed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Velocity over spacing, 1/h, zero at closed faces (a dummy cell where there is no flow)."""
+        """Velocity, mm/h, zero at closed faces (a dummy cell where there is no flow); not a copy where it is so."""
         if self.velocity is None:
             none = np.zeros((1, 1, 1))
             return none, none, none
         found = []
-        for axis in range(3):
-            speed = self.velocity[axis] / self.faces.grid.spacing[axis]
-            speed[self.faces.face_group[axis] == 0] = 0.0
-            found.append(speed)
+        for axis, speed in enumerate(self.velocity):
+            closed = self.faces.face_group[axis] == 0
+            found.append(np.where(closed, 0.0, speed) if speed[closed].any() else speed)
         return found[0], found[1], found[2]
+
+    @property
+    def pace(self) -> tuple[float, float, float]:
+        """One over the spacing, 1/mm."""
+        x, y, z = self.faces.grid.spacing
+        return 1.0 / x, 1.0 / y, 1.0 / z
 
     def exchange(self, drug: Drug) -> Rates:
         """Rates at which each moving species enters from plasma and leaves, see :class:`Rates`.
@@ -278,7 +283,7 @@ def transport_terms(tissue: Tissue, drug: Drug | None = None) -> TransportTerms:
     if tissue.velocity is not None:
         rows, cols, values = [], [], []
         for axis, (low, high, _) in enumerate(faces.neighbours):
-            speed = tissue.face_speed()[axis].ravel()[faces.place[high]]
+            speed = tissue.face_speed()[axis].ravel()[faces.place[high]] * tissue.pace[axis]
             up, down = np.maximum(speed, 0.0), np.minimum(speed, 0.0)
             rows += [low, high, high, low]
             cols += [low, low, high, high]

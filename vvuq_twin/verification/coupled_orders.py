@@ -205,7 +205,7 @@ def _moved(stepper: Stepper, amount: np.ndarray) -> np.ndarray:
     for s in range(2):
         rate = np.zeros(tissue.faces.box)
         convection.transport_rate(
-            tissue.faces.boxed(amount[s] / tissue.phi), stepper.g[s], stepper.v, True, tissue.faces.face_group,
+            tissue.faces.boxed(amount[s] / tissue.phi), stepper.g[s], stepper.v, tissue.pace, True, tissue.faces.face_group,
             tissue.faces.rows, stepper.scheme, rate,
         )  # fmt: skip
         out[s] = rate.ravel()[tissue.faces.place]

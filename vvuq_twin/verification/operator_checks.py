@@ -72,7 +72,7 @@ def transport_operator(quick: bool) -> Result:
     amount = rng.random(faces.n)
     out = np.zeros(faces.box)
     convection.transport_rate(
-        faces.boxed(amount / phi), tissue.face_conductance(DIFFUSIVITY), tissue.face_speed(), True,
+        faces.boxed(amount / phi), tissue.face_conductance(DIFFUSIVITY), tissue.face_speed(), tissue.pace, True,
         faces.face_group, faces.rows, convection.UPWIND, out,
     )  # fmt: skip
     reference = moving @ amount

@@ -151,9 +151,9 @@ MUTANTS = (
     ),
     Mutant(
         "volume fraction lost at faces",
-        "physics/tissue.py",
-        "out *= self.faces.face_mean_along(self.phi, axis)",
-        "pass",
+        "physics/kernels.py",
+        "flat[i] = scale * conductance[g[i] - 1] * (2.0 * a * b / (a + b))",
+        "flat[i] = scale * conductance[g[i] - 1]",
         "transport.exposure",
     ),
     Mutant(

@@ -31,8 +31,9 @@ def broken_copy(mutant: Mutant, folder: Path) -> Path:
         f"'{mutant.old}' occurs {text.count(mutant.old)} times in {mutant.file}"
     )
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-    for cache in (path.parent / "__pycache__").glob("*.nb?"):
-        cache.unlink()
+    if "@compiled" in text or "njit" in text:  # compiled callers in other files hold a copy of the old kernel
+        for cache in (path.parent / "__pycache__").glob("*.nb?"):
+            cache.unlink()
     return folder
 
 

@@ -105,7 +105,7 @@ MUTANTS = (
         "kinetics/plasma.py",
         "jumps.setdefault(dose.time + dose.duration, np.zeros(size))[pump] -= rate",
         "jumps.setdefault(dose.time + 0.5 * dose.duration, np.zeros(size))[pump] -= rate",
-        "plasma.diffrax",
+        "plasma.infusion",
     ),
     Mutant(
         "flows between compartments the other way round",

@@ -102,7 +102,7 @@ def member(n: int) -> None:
 
     names = ("central",)
     plan = course(PlasmaModel(names, rate_matrix(names, {("central", "out"): 0.3}), 10.0), [Dose(0.0, 5.0)])
-    tissue, _ = box(n)
+    tissue = box(n)[0]
     tissue.ktrans[:] = 0.1
     run = transport(tissue, Drug(np.array([D])), plan, np.array([0.1]), 0.1)
     assert abs(run.balance.residual[-1]) < 1e-12

@@ -147,7 +147,7 @@ def transport(
     stops = np.unique(np.concatenate([at, [t for t in marks if t <= at[-1]]]))
     n, s, p = stepper.tissue.faces.n, drug.size, plan.size
     amount: np.ndarray = np.zeros((len(at), s, n), precision)
-    exposure = amount.copy()
+    exposure: np.ndarray = np.zeros((len(at), s, n), precision)
     plasma = np.zeros((len(at), p))
     flows, present = np.zeros((len(at), s, 8)), np.zeros((len(at), s))
 
@@ -160,9 +160,9 @@ def transport(
             if one.time == time:
                 stepper.inject(one.species, one.amount)
         for i in np.flatnonzero(at == time):
+            flows[i], present[i] = stepper.flows(), stepper.present()
             amount[i], exposure[i] = stepper.species.T, stepper.integrals.T
             plasma[i] = stepper.plasma[:p]
-            flows[i], present[i] = stepper.flows(), stepper.present()
 
     leave(float(stops[0]))
     for low, high in pairwise(stops.tolist()):

@@ -84,6 +84,17 @@ def test_budget_adds_up_to_the_total() -> None:
     assert twice[3][0] == "counted in two lines" and twice[3][2] == pytest.approx(100 * (16 - 25) / 16)
 
 
+def test_shares_of_dependent_sources_are_taken_as_given() -> None:
+    lines = [
+        BudgetLine("a", 9.0, "x", share=0.7),
+        BudgetLine("b", 9.0, "y", share=0.2),
+        BudgetLine("c", 1.0, "z"),
+    ]
+    rows = budget_table("volume", "cm3", lines, total_sd=5.0)["rows"]
+    assert [r[2] for r in rows] == pytest.approx([70.0, 20.0, 4.0, 6.0, 100.0])
+    assert rows[3][:2] == ["interactions and others", pytest.approx(math.sqrt(1.5))]
+
+
 @pytest.mark.parametrize("lines", [[BudgetLine("a", -1.0, "")], [BudgetLine("a", math.nan, "")],
                                    [BudgetLine("a", None, "")], []])  # fmt: skip
 def test_a_budget_without_sense_is_refused(lines: list[BudgetLine]) -> None:

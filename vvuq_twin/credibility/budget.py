@@ -25,12 +25,20 @@ class BudgetLine:
         How the figure was found ("ensemble, all else at the mean"; "bound from three grids").
     evidence : str
         Id of the evidence behind it, or "".
+    share : float, optional
+        Its share of the total's variance where sources depend on each other, so that its own variance is not its
+        share: the covariance of its part with the total over the total's variance (Li et al. 2010).
     """
 
     source: str
     sd: float | None
     how: str
     evidence: str = ""
+    share: float | None = None
+
+    def of(self, total: float) -> float:
+        """The share of a total variance, as a fraction; 0 where nothing is known."""
+        return self.share if self.share is not None else (self.sd or 0.0) ** 2 / total
 
 
 def budget_table(
@@ -72,9 +80,9 @@ def budget_table(
         if line.sd is None:
             rows.append([line.source, "not quantified", "not quantified", line.how, line.evidence])
         else:
-            rows.append([line.source, line.sd, 100 * line.sd**2 / total, line.how, line.evidence])
+            rows.append([line.source, line.sd, 100 * line.of(total), line.how, line.evidence])
     if total_sd is not None:
-        rest = total - summed
+        rest = total * (1.0 - sum(line.of(total) for line in lines))
         if rest >= 0:
             rows.append(
                 ["interactions and others", math.sqrt(rest), 100 * rest / total, "total less the lines", ""]

@@ -352,15 +352,19 @@ def budget(
     }
     z, last = result.posterior, len(problem.series.visits) - 1
     lines: list[list[BudgetLine]] = [[], []]
-    for name, columns in groups.items():
+    whole = visible(problem, twin, result.posterior_run[:, last])
+    shares = [_shares(z, values, list(groups.values())) for values in whole]
+    for g, (name, columns) in enumerate(groups.items()):
         alone = np.repeat(z.mean(axis=0)[None, :], len(z), axis=0)
         alone[:, columns] = z[:, columns]
         coefficients, status = step(alone, f"budget {name.split(' (')[0]}")
         for q, values in enumerate(visible(problem, twin, coefficients[status == 0][:, last])):
             lines[q].append(
-                BudgetLine(name, float(values.std(ddof=1)), "posterior ensemble, all else at its mean")
-            )
-    whole = visible(problem, twin, result.posterior_run[:, last])
+                BudgetLine(
+                    name, float(values.std(ddof=1)), "posterior ensemble, all else at its mean; share by covariance",
+                    share=shares[q][g],
+                )
+            )  # fmt: skip
     middle_member = np.asarray(problem.space.from_gaussian(z.mean(axis=0)[None, :]))
     fine = discretisation(problem.case, middle_member, last)
     last_visit = problem.series.visits[last].id
@@ -386,8 +390,16 @@ def budget(
         run.table(
             f"budget_{quantity}", table["columns"], table["rows"], section="budget", order=q,
             title=f"{quantity.replace('_', ' ').capitalize()} at {problem.series.visits[last].id}",
-            caption="Posterior groups are correlated, so that they need not add up; the remainder says by how much.",
+            caption="The scans tie the groups to each other: alone, a group moves the forecast more than all do together. Its share "
+            "is the covariance of its part (linear regression over the ensemble) with the forecast, so that shares add up.",
         )  # fmt: skip
+
+
+def _shares(z: np.ndarray, values: np.ndarray, groups: list[list[int]]) -> list[float]:
+    """Covariance of each group's linear part with the values, over their variance (Li et al. 2010)."""
+    centred, y = z - z.mean(axis=0), values - values.mean()
+    slope = np.linalg.lstsq(centred, y, rcond=None)[0]
+    return [float(centred[:, c] @ slope[c] @ y / (y @ y)) for c in groups]
 
 
 def verification() -> list[Evidence]:

@@ -43,7 +43,7 @@ def test_options_that_a_study_would_not_listen_to_are_refused(tmp_path: Path) ->
     for study in ("lesion_series/study.yaml", "virtual_glioma/cohort.yaml"):
         with pytest.raises(BadInput, match="--assimilate"):
             run_study(STUDIES / study, tmp_path / "run", Options(assimilate=2))
-    with pytest.raises(BadInput, match="--data: a cohort makes its own"):
+    with pytest.raises(BadInput, match="--data: a study of kind cohort makes its own"):
         run_study(STUDIES / "virtual_glioma" / "cohort.yaml", tmp_path / "run", Options(data=tmp_path))
     assert list(tmp_path.iterdir()) == []
 

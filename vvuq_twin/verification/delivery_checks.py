@@ -75,11 +75,11 @@ def lump(order: tuple[int, int, int] = (0, 1, 2)) -> Delivery:
     "symmetry of the equations",
 )
 def axes(quick: bool) -> Result:
-    """Every order of the axes but the first."""
+    """Three other orders of the axes; quickly the one that moves all of them."""
     base = lump()
     fields = base.faces.scatter(base.run.amount[0])
     result = {}
-    for order in ((1, 0, 2), (2, 1, 0), (1, 2, 0)):
+    for order in ((1, 2, 0),) if quick else ((1, 0, 2), (2, 1, 0), (1, 2, 0)):
         turned = lump(order)
         back = turned.faces.scatter(turned.run.amount[0]).transpose(0, *(1 + np.argsort(order)))
         worst = np.abs(back - fields).max(axis=(1, 2, 3)) / fields.max(axis=(1, 2, 3))

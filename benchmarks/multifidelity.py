@@ -22,7 +22,7 @@ from vvuq_twin.reduction.case import GrowthCase
 from vvuq_twin.reduction.surrogate import fit_surrogate
 from vvuq_twin.reduction.surrogate_fits import Fitter, GaussianProcesses, Polynomials
 from vvuq_twin.reduction.surrogate_runs import training_scores
-from vvuq_twin.reduction.training import relative_error, train
+from vvuq_twin.reduction.training import Training, relative_error, train
 from vvuq_twin.study.cohort import CohortSpec
 from vvuq_twin.study.exposure import exposure_map
 from vvuq_twin.study.growth_fidelity import full_task
@@ -55,8 +55,8 @@ def growth_case(spacing: float, seed: int) -> GrowthCase:
 def measure(
     spacing: float = 4.0,
     training: int = 40,
-    greedy: int = 16,
-    modes: int = 72,
+    greedy: int = 24,
+    modes: int = 128,
     unseen: int = 16,
     runs: int = 64,
     reference: int = 64,
@@ -67,7 +67,8 @@ def measure(
     case = growth_case(spacing, seed)
     cm3 = case.faces.grid.voxel_volume / 1000.0
     start = time.process_time()
-    trained = train(case, seed, training, greedy, unseen, 5e-4, modes, 1e-2, rounds=0)
+    how = Training(n_train=training, n_greedy=greedy, turns=1, n_valid=unseen, max_rank=modes, rounds=0)
+    trained = train(case, seed, how)
     offline = time.process_time() - start
     pair = (case, trained.reduced)
     full = FullOrderGrowth(case)

@@ -16,8 +16,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_examples_of_the_page_run(page):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
     assert blocks
+    names: dict[str, object] = {}  # a later example goes on from an earlier one
     for block in blocks:
-        exec(compile(block, page, "exec"), {})
+        exec(compile(block, page, "exec"), names)
 
 
 @pytest.mark.parametrize("module", [esmda, probability])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,9 +115,9 @@ class _Tempered(Analysis):
         update = self.move(p, signal, alpha, key)
         return update, self._next(p, update, alpha, found(p, signal, key))
 
+    @abstractmethod
     def move(self, p: Problem, signal: Signal, alpha: float, key: Key) -> Update:
         """One step, the error covariance multiplied by ``alpha``."""
-        raise NotImplementedError
 
     def _alpha(self, p: Problem, signal: Signal) -> float:
         """The factor of this step's observation error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,9 +30,9 @@ class OneStep(Analysis):
     inflation: Inflation = field(default_factory=Inflation)
     adaptive: Adaptive | None = None
 
+    @abstractmethod
     def transform(self, signal: Signal, problem: Problem, key: Key) -> tuple[dict[str, Any], dict[str, Any]]:
         """The fields of the ``GlobalUpdate`` that say what X is, and lines for the history."""
-        raise NotImplementedError
 
     def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
         """See :class:`~vvuq_twin.assimilation.protocol.Analysis`."""

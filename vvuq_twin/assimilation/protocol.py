@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -314,7 +315,7 @@ def unchanged(problem: Problem, steps: int = 1) -> tuple[GlobalUpdate, Carry]:
     return update, finish(problem, {})
 
 
-class Analysis:
+class Analysis(ABC):
     """Base of the schemes: check the input, and leave everything as it is where nothing was observed.
 
     A subclass gives ``solve``.
@@ -342,6 +343,6 @@ class Analysis:
         p = prepare(carry, HE, observations, status, self.joint)
         return self.solve(p, key) if len(p.kept) else unchanged(p, self.steps)
 
+    @abstractmethod
     def solve(self, p: Problem, key: Key) -> tuple[Update, Carry]:
         """The update and the carry of a checked problem with observations in it."""
-        raise NotImplementedError

@@ -58,30 +58,31 @@ class FilterpyKalman(OneStep):
 
 @dataclass(frozen=True)
 class FilterpyEnKF(OneStep):
-    """filterpy's ``EnsembleKalmanFilter``: perturbed observations, drawn from its own seeded generator.
+    """filterpy's ``EnsembleKalmanFilter``: perturbed observations.
 
     Notes
     -----
-    filterpy draws from NumPy's global generator; its state is set from the key and put back.
+    filterpy draws by a function its module took from NumPy's global generator; a keyed one stands in for it
+    while the update is made, and the global generator is left alone.
     """
 
     def transform(self, signal: Signal, problem: Problem, key: Key) -> tuple[dict[str, Any], dict[str, Any]]:
         """See :class:`~vvuq_twin.assimilation.onestep.OneStep`."""
-        from filterpy.kalman import EnsembleKalmanFilter
+        from filterpy.kalman import ensemble_kalman_filter as module
 
         k, m = len(problem.rows), len(problem.kept)
         _small(k, m)
         predictions = iter(signal.scale * problem.predictions)
-        before = np.random.get_state()  # noqa: NPY002 filterpy's own generator
-        np.random.seed(int(key.generator("filterpy", problem.carry.cycle).integers(2**31)))  # noqa: NPY002
+        theirs = module.multivariate_normal
+        module.multivariate_normal = key.generator("filterpy", problem.carry.cycle).multivariate_normal
         try:
-            enkf = EnsembleKalmanFilter(
+            enkf = module.EnsembleKalmanFilter(
                 np.zeros(k), np.eye(k), m, 1.0, k, lambda x: next(predictions), lambda x, dt: x
             )
             enkf.sigmas, enkf.x = np.eye(k), np.full(k, 1.0 / k)
             enkf.update(problem.innovation, covariance(problem.observations.error))
         finally:
-            np.random.set_state(before)  # noqa: NPY002
+            module.multivariate_normal = theirs
         return {"dense": enkf.sigmas}, {}
 
 

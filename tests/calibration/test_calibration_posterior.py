@@ -21,6 +21,7 @@ from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.domain.keys import generator
 from vvuq_twin.domain.observations import ObservationError
 from vvuq_twin.domain.parameters import Normal, Parameter, ParameterSpace
+from vvuq_twin.ensemble import beside, cluster
 from vvuq_twin.reduction.backend import jax, jnp
 
 
@@ -76,6 +77,26 @@ def test_the_same_seed_gives_the_same_draws_and_another_others():
     assert one.theta.tobytes() == again.theta.tobytes() != other.theta.tobytes()
     assert not (one.theta[0] == one.theta[1]).any()
     assert one.predictive == again.predictive
+
+
+def test_chains_on_a_worker_draw_what_chains_here_draw():
+    space, predict, seen, *_ = Conjugate(p=2, m=8).build()
+    call = {"draws": 60, "tune": 30, "rounds": 1, "chains": 3}
+    told = []
+    with cluster(1) as client:
+        apart = calibrate(
+            space,
+            predict,
+            seen,
+            seed=4,
+            **call,
+            begin=beside(client),
+            progress=lambda d, t: told.append((d, t)),
+        )
+    one = calibrate(space, predict, seen, seed=4, **call)
+    np.testing.assert_allclose(apart.theta, one.theta, rtol=1e-9)
+    assert apart.chains.evaluations == one.chains.evaluations
+    assert told[-1] == (270, 270) and len(told) == 90
 
 
 def test_limits_that_are_missed_are_reported_and_more_chains_are_tried():

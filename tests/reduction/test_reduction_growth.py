@@ -13,6 +13,7 @@ from vvuq_twin.physics.growth import advance
 from vvuq_twin.reduction.backend import jax, jnp
 from vvuq_twin.reduction.case import GrowthCase, GrowthNoise
 from vvuq_twin.reduction.cubature import exact_square, fitted_square, square
+from vvuq_twin.reduction.estimate import calibrated
 from vvuq_twin.reduction.propagate import DIVERGED, NOT_FINITE, TOO_STIFF, drug_integrals
 from vvuq_twin.reduction.steps import coarser
 from vvuq_twin.reduction.store import identity
@@ -136,16 +137,36 @@ def test_the_estimate_covers_unseen_errors_and_is_not_far_above(trained: Trained
     theta = case.space.sample(16, 123, "estimate")
     parts = [validate(trained.reduced, trained.probe, case, theta[i : i + 8]) for i in (0, 8)]
     compared = parts[0]
-    estimate = trained.validation.factor * np.concatenate([p.indicator for p in parts])
+    raw = np.concatenate([p.indicator for p in parts])
+    estimate = trained.validation.scale(raw, compared.days).max(axis=1)
     error = np.concatenate([p.error.max(axis=1) for p in parts])
     # the calibration promises 16/17; of 16 draws fewer than 12 covered has a chance well below 1 %
     assert (estimate >= error).sum() >= 12
     assert np.median(estimate / error) < 10
     np.testing.assert_allclose(
-        indicators(trained.reduced, trained.probe, case, theta[:8]).max(axis=1),
-        compared.indicator,
-        rtol=1e-12,
+        indicators(trained.reduced, trained.probe, case, theta[:8]), compared.indicator, rtol=1e-12
     )
+
+
+def test_the_law_of_the_estimate_is_found_and_its_level_kept() -> None:
+    rng, days = np.random.default_rng(4), np.array([0.0, 20.0, 50.0, 120.0])
+
+    def made(n: int) -> tuple[np.ndarray, np.ndarray]:
+        indicated = np.exp(rng.normal(-1.0, 2.0, (n, 4)))
+        noise = rng.normal(0.0, 0.3, (n, 1))
+        return 0.01 * np.sqrt(indicated) * (1.0 + days) ** -0.4 * np.exp(noise), indicated
+
+    scale = calibrated(*made(200), days)
+    assert (scale.power, scale.decay) == pytest.approx((0.5, -0.4), abs=0.05)
+    # the promise is an average over validation sets
+    covered = []
+    for _ in range(50):
+        few = calibrated(*made(24), days)
+        error, indicated = made(200)
+        covered.append((few(indicated, days).max(axis=1) >= error.max(axis=1)).mean())
+    assert np.mean(covered) > few.level == 24 / 25
+    lone = calibrated(*made(1), days)
+    assert (lone.power, lone.decay) == (1.0, 0.0)
 
 
 def test_a_member_far_outside_is_flagged_by_the_estimate(trained: Trained, case: GrowthCase) -> None:

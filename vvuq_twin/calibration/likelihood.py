@@ -73,7 +73,7 @@ class Likelihood:
         rows = np.flatnonzero(np.isfinite(observations.y))
         if not len(rows):
             raise BadInput("nothing was observed", "calibration")
-        self.observations = observations.present()
+        self.given, self.observations = observations, observations.present()
         error = self.observations.error
         scaled = error.factor / error.voxel[:, None]
         core = np.linalg.cholesky(np.eye(scaled.shape[1]) + scaled.T @ scaled)
@@ -95,6 +95,10 @@ class Likelihood:
         other.__dict__.update(self.__dict__)
         other._setup(observations)
         return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Compiled functions stay behind: another process compiles its own."""
+        return Likelihood, (self.space, self.predict, self.given, self.scale)
 
     def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         """Log-likelihood and its gradient; ``BAD`` and zeros where the model's value is not finite."""

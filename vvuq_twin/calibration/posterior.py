@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from ..domain.errors import BadInput
 from ..domain.evidence import Evidence
 from ..domain.observations import Observations
 from ..domain.parameters import ParameterSpace, posterior_space
+from ..ensemble.beside import Begin
 from .diagnostics import Limits, checks, per_parameter
 from .laplace import Laplace, laplace
 from .likelihood import Likelihood, Predict
 from .predictive import predictive_check
-from .sample import Chains, Progress, nuts
+from .sample import Chains, Progress, Sampling, nuts
 
 
 @dataclass(frozen=True)
@@ -134,20 +135,6 @@ class CalibrationResult:
         ]
 
 
-def _joined(first: Chains, second: Chains) -> Chains:
-    """Chains of two rounds side by side."""
-    both = (first, second)
-    return Chains(
-        np.concatenate([c.z for c in both]),
-        np.concatenate([c.diverging for c in both]),
-        np.concatenate([c.energy for c in both]),
-        np.concatenate([c.at_limit for c in both]),
-        sum(c.evaluations for c in both),
-        sum(c.bad for c in both),
-        sum(c.seconds for c in both),
-    )
-
-
 def calibrate(
     space: ParameterSpace,
     predict: Predict,
@@ -163,6 +150,7 @@ def calibrate(
     predictive_draws: int = 200,
     progress: Progress | None = None,
     target_accept: float = 0.65,
+    begin: Begin | None = None,
 ) -> CalibrationResult:
     """Sample the posterior of the parameters given observations.
 
@@ -191,6 +179,8 @@ def calibrate(
     target_accept : float
         What the step size is tuned to. 0.65 is cheapest where the posterior is nearly normal in scores; a
         curved ridge needs 0.9 or more.
+    begin : Begin, optional
+        Workers for all chains but the first (:func:`vvuq_twin.ensemble.beside`). The draws are the same without.
 
     Raises
     ------
@@ -210,19 +200,9 @@ def calibrate(
     began = time.perf_counter()
     likelihood = Likelihood(space, predict, observations, scale)
     found = laplace(likelihood, seed, starts)
+    how = Sampling(draws, tune, target_accept)
     return sample_posterior(
-        likelihood,
-        found,
-        seed,
-        chains,
-        draws,
-        tune,
-        limits,
-        rounds,
-        predictive_draws,
-        progress,
-        target_accept,
-        began,
+        likelihood, found, seed, chains, how, limits, rounds, predictive_draws, progress, begin, began
     )
 
 
@@ -231,13 +211,12 @@ def sample_posterior(
     metric: Laplace,
     seed: int,
     chains: int,
-    draws: int,
-    tune: int,
+    how: Sampling,
     limits: Limits,
     rounds: int = 1,
     predictive_draws: int = 200,
     progress: Progress | None = None,
-    target_accept: float = 0.65,
+    begin: Begin | None = None,
     began: float | None = None,
 ) -> CalibrationResult:
     """:func:`calibrate` from its second step on, for callers that keep the compiled likelihood."""
@@ -249,19 +228,22 @@ def sample_posterior(
         parameters = per_parameter(space.names, theta, chain.z)
         return theta, parameters, checks(parameters, chain, limits)
 
-    drawn = nuts(likelihood, metric, seed, chains, draws, tune, target_accept, progress=progress)
+    drawn = nuts(likelihood, metric, seed, chains, how, progress, begin)
     theta, parameters, verdicts = judged(drawn)
     used = 1
     if rounds > 1 and not all(c["passed"] for c in verdicts.values()):
         used = 2
         rough = not (verdicts["divergences"]["passed"] and verdicts["at_limit"]["passed"])
-        accept, depth = (max(target_accept, 0.9), 10) if rough else (target_accept, 8)
-        longer = 2 * tune if rough else tune
-        first, more = chains * (draws + tune), chains * (draws + longer)
-        onward = None if progress is None else lambda done, _total: progress(first + done, first + more)
-        learnt = metric.with_draws(drawn.z)
-        again = nuts(likelihood, learnt, seed, chains, draws, longer, accept, depth, onward, 1)
-        drawn = again if rough else _joined(drawn, again)
+        more = replace(how, stage=1)
+        if rough:
+            more = replace(
+                more, tune=2 * how.tune, target_accept=max(how.target_accept, 0.9), max_treedepth=10
+            )
+        first = chains * how.iterations
+        whole = first + chains * more.iterations
+        onward = None if progress is None else lambda done, _total: progress(first + done, whole)
+        again = nuts(likelihood, metric.with_draws(drawn.z), seed, chains, more, onward, begin)
+        drawn = again if rough else Chains.joined([drawn, again])
         theta, parameters, verdicts = judged(drawn)
     predictive = predictive_check(likelihood, drawn.z.reshape(-1, space.size), seed, predictive_draws)
     return CalibrationResult(

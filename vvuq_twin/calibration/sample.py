@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..domain.errors import RunFailed
 from ..domain.keys import generator, integer
+from ..ensemble.beside import Begin
 from .laplace import Laplace
 from .likelihood import Likelihood
 
@@ -100,6 +101,20 @@ class Chains:
     bad: int
     seconds: float
 
+    @staticmethod
+    def joined(parts: Sequence[Chains], together: bool = False) -> Chains:
+        """Chains side by side; ``together`` if they ran at the same time."""
+        seconds = [c.seconds for c in parts]
+        return Chains(
+            np.concatenate([c.z for c in parts]),
+            np.concatenate([c.diverging for c in parts]),
+            np.concatenate([c.energy for c in parts]),
+            np.concatenate([c.at_limit for c in parts]),
+            sum(c.evaluations for c in parts),
+            sum(c.bad for c in parts),
+            max(seconds) if together else sum(seconds),
+        )
+
 
 @contextmanager
 def _quiet() -> Iterator[None]:
@@ -116,17 +131,39 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of NUTS.
+
+    Parameters
+    ----------
+    draws, tune : int
+    target_accept : float
+    max_treedepth : int
+    stage : int
+        Names the draws, so that a second call gives others.
+    """
+
+    draws: int = 500
+    tune: int = 150
+    target_accept: float = 0.65
+    max_treedepth: int = 8
+    stage: int = 0
+
+    @property
+    def iterations(self) -> int:
+        """Of one chain."""
+        return self.draws + self.tune
+
+
 def nuts(
     likelihood: Likelihood,
     metric: Laplace,
     seed: int,
     chains: int = 2,
-    draws: int = 500,
-    tune: int = 150,
-    target_accept: float = 0.65,
-    max_treedepth: int = 8,
+    how: Sampling | None = None,
     progress: Progress | None = None,
-    stage: int = 0,
+    begin: Begin | None = None,
 ) -> Chains:
     """Draw from the posterior.
 
@@ -139,63 +176,84 @@ def nuts(
     likelihood : Likelihood
     metric : Laplace
     seed : int
-    chains, draws, tune : int
-    target_accept : float
-    max_treedepth : int
+    chains : int
+    how : Sampling, optional
     progress : callable, optional
-        ``progress(iterations done, iterations in all)``.
-    stage : int
-        Names the draws, so that a second call gives others.
+        ``progress(iterations done, iterations in all)``; of chains elsewhere as far as the one here.
+    begin : Begin, optional
+        Where all chains but the first run (:func:`vvuq_twin.ensemble.beside`); here, one after another, if absent.
 
     Raises
     ------
     RunFailed
         If the sampler could not draw.
     """
+    how = how or Sampling()
+    noise = generator(seed, "calibration", "initial", how.stage).standard_normal(
+        (chains, likelihood.space.size)
+    )
+    starts = metric.mode + 1.5 * noise @ metric.factor.T
+
+    def told(chain: int) -> Callable[[int], None] | None:
+        if progress is None:
+            return None
+        behind, pace = (chain, 1) if begin is None else (0, chains)
+        return lambda seen: progress(behind * how.iterations + pace * seen, chains * how.iterations)
+
+    if begin is None:
+        return Chains.joined(
+            [one_chain(likelihood, metric, seed, c, starts[c], how, told(c)) for c in range(chains)]
+        )
+    others = [begin(one_chain, likelihood, metric, seed, c, starts[c], how) for c in range(1, chains)]
+    first = one_chain(likelihood, metric, seed, 0, starts[0], how, told(0))
+    return Chains.joined([first, *(wait() for wait in others)], together=True)
+
+
+def one_chain(
+    likelihood: Likelihood,
+    metric: Laplace,
+    seed: int,
+    chain: int,
+    start: np.ndarray,
+    how: Sampling,
+    told: Callable[[int], None] | None = None,
+) -> Chains:
+    """One chain of :func:`nuts` from ``start``, shape (p,); its draws are keyed by its number alone."""
     import pymc as pm
     import pytensor
     from pymc.step_methods.hmc.quadpotential import QuadPotentialFull
 
     began, before, bad = time.perf_counter(), likelihood.evaluations, likelihood.bad
-    size = likelihood.space.size
-    total = chains * (draws + tune)
-    seen = [0] * chains
-    noise = generator(seed, "calibration", "initial", stage).standard_normal((chains, size))
-    starts = [{"z": metric.mode + 1.5 * metric.factor @ row} for row in noise]
-    interrupted = False
+    seen = 0
 
     def watch(trace: Any, draw: Any) -> None:
-        nonlocal interrupted
-        # PyMC swallows an interrupt and goes on with the next chain: stop that one at once
-        if interrupted or any(0 < n < draws + tune for n in seen[: draw.chain]):
-            interrupted = True
-            raise KeyboardInterrupt
-        seen[draw.chain] += 1
-        if progress is not None:
-            progress(sum(seen), total)
+        nonlocal seen
+        seen += 1
+        if told is not None:
+            told(seen)
 
     mode = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
     with _quiet(), pymc_model(likelihood) as model:
-        rng = integer(seed, "calibration", "potential", stage)
+        rng = integer(seed, "calibration", "potential", how.stage, chain)
         step = pm.NUTS(
             model.value_vars,
             potential=QuadPotentialFull(metric.covariance, rng=rng),
-            target_accept=target_accept,
-            max_treedepth=max_treedepth,
-            early_max_treedepth=max_treedepth,
-            step_scale=size**0.25,  # the first step is 1: the metric has made the posterior round
-            initial_point=starts[0],
+            target_accept=how.target_accept,
+            max_treedepth=how.max_treedepth,
+            early_max_treedepth=how.max_treedepth,
+            step_scale=len(start) ** 0.25,  # the first step is 1: the metric has made the posterior round
+            initial_point={"z": start},
             compile_kwargs={"mode": mode},
         )
         try:
             tree = pm.sample(
-                draws,
-                tune=tune,
-                chains=chains,
+                how.draws,
+                tune=how.tune,
+                chains=1,
                 cores=1,
                 step=step,
-                initvals=starts,
-                random_seed=[integer(seed, "calibration", "chain", stage, c) for c in range(chains)],
+                initvals=[{"z": start}],
+                random_seed=[integer(seed, "calibration", "chain", how.stage, chain)],
                 progressbar=False,
                 quiet=True,
                 compute_convergence_checks=False,
@@ -204,12 +262,11 @@ def nuts(
                 compile_kwargs={"mode": mode},
             )
         except (ValueError, RuntimeError, pm.exceptions.SamplingError) as error:
-            if interrupted:
-                raise KeyboardInterrupt from error
             raise RunFailed(
                 f"the calibration's sampler could not draw ({' '.join(str(error).split())[:200]})"
             ) from error
-    if min(seen) < draws + tune:
+    if seen < how.iterations:
+        # PyMC swallows an interrupt
         raise KeyboardInterrupt
     stats = tree["sample_stats"]
     return Chains(

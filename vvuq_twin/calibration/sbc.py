@@ -19,7 +19,7 @@ from ..domain.observations import Observations
 from ..domain.parameters import ParameterSpace
 from .laplace import laplace
 from .likelihood import Likelihood, Predict
-from .sample import Progress, nuts
+from .sample import Progress, Sampling, nuts
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def simulation_based_calibration(
     for i in range(repeats):
         seen = Observations(data[i], error, template.coords, template.ids, template.time)
         likelihood = base.with_observations(seen)
-        chain = nuts(likelihood, laplace(likelihood, seed, starts=1), seed, 1, draws * thin, 100, stage=2 + i)
+        how = Sampling(draws * thin, 100, stage=2 + i)
+        chain = nuts(likelihood, laplace(likelihood, seed, starts=1), seed, 1, how)
         ranks[i] = (chain.z[0, ::thin] < truth[i]).sum(axis=0)
         if progress is not None:
             progress(i + 1, repeats)

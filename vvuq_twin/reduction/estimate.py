@@ -2,13 +2,16 @@
 
 The residual ``R = f(V a) - V da/dt`` of the reduced trajectory is sampled at voxels drawn in proportion
 to the tumour's energy (with the weights that make its norm unbiased), added up over time with the
-initial projection error, and divided by the norm of the field. This *indicator* is not a bound; on a
-validation set the factor is measured that puts it above the true error (split conformal prediction,
-Vovk et al. 2005): the estimate is statistical, and good for parameters drawn as the validation's.
+initial projection error, and divided by the norm of the field. This *indicator* is not a bound: it adds up
+norms, and so overrates an error the more the larger it is and the longer it ran. On a validation set its
+power law (in the indicator and in time) is fitted, and the factor measured that puts the law above the true
+error (conformal prediction with residuals left out one at a time: Vovk et al. 2005; Barber et al. 2021). The
+estimate is statistical, and good for parameters drawn as the validation's.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -128,6 +131,77 @@ def indicator(
     at_step = grown / jnp.maximum(norm, 1e-300)
     at_start = initial_error / jnp.maximum(jnp.sqrt((a0**2).sum(axis=1)), 1e-300)
     return jnp.where(visits[None, :] < 0, at_start[:, None], at_step[:, jnp.maximum(visits, 0)])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From indicator to estimated error: ``factor * exp(constant) * indicator^power * (1 + days)^decay``.
+
+    Parameters
+    ----------
+    constant, power, decay : float
+    factor : float
+        Puts the law above the true error of a member's worst visit.
+    level : float
+        The probability of that: what the conformal argument alone promises.
+    """
+
+    constant: float
+    power: float
+    decay: float
+    factor: float
+    level: float
+
+    def __call__(self, indicated: np.ndarray, days: np.ndarray) -> np.ndarray:
+        """Estimated errors (N, V) of indicators (N, V) at times (V,), days since the start."""
+        law = np.array([self.constant, self.power, self.decay])
+        return self.factor * np.exp(_features(indicated, days) @ law)
+
+
+#: Errors and indicators below this are as good as none.
+_LEAST = 1e-6
+
+
+def _features(indicated: np.ndarray, days: np.ndarray) -> np.ndarray:
+    """What the logarithm of the error is linear in, shape (N, V, 3)."""
+    size = np.log(np.maximum(indicated, _LEAST))
+    return np.stack([np.ones_like(size), size, np.broadcast_to(np.log1p(days), size.shape)], axis=2)
+
+
+def _law(error: np.ndarray, indicated: np.ndarray, days: np.ndarray) -> np.ndarray:
+    """Least squares for constant, power and decay; proportional where the data do not show a rising power."""
+    features, size = _features(indicated, days), np.log(np.maximum(error, _LEAST))
+    found = np.linalg.lstsq(features.reshape(-1, 3), size.ravel(), rcond=None)[0]
+    if len(error) > 2 and found[1] > 0:
+        return np.asarray(found)
+    return np.array([float(np.median(size - features[:, :, 1])), 1.0, 0.0])
+
+
+def calibrated(error: np.ndarray, indicated: np.ndarray, days: np.ndarray, level: float = 0.99) -> Scale:
+    """Fit the law and the factor to validation members.
+
+    Parameters
+    ----------
+    error, indicated : ndarray, shape (N, V)
+        True relative errors and the indicator of them.
+    days : ndarray, shape (V,)
+        Since the start.
+    level : float
+        Wanted probability that a member's estimate is above its error, at the worst visit of each.
+    """
+
+    def worst(law: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(np.exp(_features(rows, days) @ law).max(axis=1))
+
+    ratio = np.empty(len(error))
+    for i in range(len(error)):
+        others = np.delete(np.arange(len(error)), i) if len(error) > 1 else np.arange(1)
+        ratio[i] = (
+            error[i].max() / worst(_law(error[others], indicated[others], days), indicated[i : i + 1])[0]
+        )
+    factor, reached = conformal_factor(ratio, level)
+    constant, power, decay = _law(error, indicated, days).tolist()
+    return Scale(constant, power, decay, factor, reached)
 
 
 def conformal_factor(ratio: np.ndarray, level: float = 0.99) -> tuple[float, float]:

@@ -7,7 +7,6 @@ the basis the operators; online a member is a vector of a few dozen coefficients
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +20,6 @@ from .galerkin import GrowthOperators, padded, project, rotate_to_exposure
 from .pod import pod
 from .propagate import GrowthInputs, drug_integrals, propagate
 from .steps import coarser
-
-_BLOCK = 16384
 
 
 @dataclass(frozen=True)
@@ -103,18 +100,10 @@ class ReducedGrowth:
         return np.asarray(fields)[:, self.rows] @ self.vectors
 
     def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
-        """Fields (N, n) of coefficients (N, size); for many members use :meth:`blocks`."""
+        """Fields (N, n) of coefficients (N, size)."""
         out = np.zeros((len(coefficients), self.size_full))
         out[:, self.rows] = coefficients @ self.vectors.T
         return out
-
-    def blocks(
-        self, coefficients: np.ndarray, block: int = _BLOCK
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Fields in blocks of voxels: pairs of active-voxel numbers (b,) and values (N, b)."""
-        for start in range(0, len(self.rows), block):
-            part = slice(start, start + block)
-            yield self.rows[part], coefficients @ self.vectors[part].T
 
     def initial(self, case: GrowthCase, scores: Any, xp: Any = np) -> Any:
         """Coefficients (N, size) of the clipped initial fields; differentiable with ``xp=jnp``."""

@@ -10,7 +10,6 @@ prediction, as for the Galerkin models.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +29,6 @@ STATUS = {
     NOT_FINITE: "a parameter is not finite",
     NOT_OWN: "the state is not one the surrogate can go on from",
 }
-_BLOCK = 16384
 
 
 @dataclass(frozen=True)
@@ -84,14 +82,6 @@ class FieldSurrogate:
     def rank(self) -> int:
         """Basis vectors r."""
         return int(self.vectors.shape[1])
-
-    def blocks(
-        self, coefficients: np.ndarray, block: int = _BLOCK
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Fields in blocks of voxels: pairs of voxel numbers (b,) and values (N, b)."""
-        for start in range(0, len(self.rows), block):
-            part = slice(start, start + block)
-            yield self.rows[part], coefficients @ self.vectors[part].T
 
     def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
         """Fields (N, n) of coefficients (N, r)."""

@@ -20,7 +20,7 @@ from ..domain.parameters import ParameterSpace
 from ..physics.growth import advance
 from ..physics.timeline import Timeline
 from .case import GrowthCase, GrowthValues
-from .estimate import Probe, conformal_factor, indicator, make_probe
+from .estimate import Probe, Scale, calibrated, indicator, make_probe
 from .growth import ReducedGrowth, Snapshots, build, fingerprint, stepped
 from .pod import compress
 from .propagate import propagate
@@ -164,8 +164,10 @@ class Comparison:
         judged relative to that.
     strict : ndarray, shape (N, V)
         The same relative to the tumour itself however small, down to ``FEW_VOXELS`` voxels.
-    indicator : ndarray, shape (N,)
-        Uncalibrated estimate of the worst visit's error.
+    indicator : ndarray, shape (N, V)
+        Uncalibrated estimate of the error.
+    days : ndarray, shape (V,)
+        Since the start.
     total, volume : ndarray, shape (2, N, V)
         Visible cellularity (voxels) and volume (voxels), full order first.
     status : ndarray of int, shape (N,)
@@ -175,6 +177,7 @@ class Comparison:
     error: np.ndarray
     strict: np.ndarray
     indicator: np.ndarray
+    days: np.ndarray
     total: np.ndarray
     volume: np.ndarray
     status: np.ndarray
@@ -192,8 +195,8 @@ class Validation:
         percentile is the largest.
     strict_worst : float
         The worst error relative to the tumour itself, however small it has become.
-    factor, level : float
-        Calibration of the error estimate and the probability it reaches (n / (n + 1) at most).
+    scale : Scale
+        From the indicator to the error estimate.
     tightness : float
         Median of estimate over truth.
     total_bias, total_sd, volume_bias, volume_sd : tuple of float
@@ -207,8 +210,7 @@ class Validation:
     percentile_99: float
     worst: float
     strict_worst: float
-    factor: float
-    level: float
+    scale: Scale
     tightness: float
     total_bias: tuple[float, ...]
     total_sd: tuple[float, ...]
@@ -262,6 +264,11 @@ def visit_steps(case: GrowthCase) -> np.ndarray:
     return steps
 
 
+def days_since_start(case: GrowthCase) -> np.ndarray:
+    """Time of each visit, days, shape (V,)."""
+    return np.asarray(case.timeline.visits, dtype=float) - case.timeline.t0
+
+
 def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray) -> np.ndarray:
     """Uncalibrated relative error of each member at each visit, shape (N, V)."""
     case = stepped(case, reduced.longest)
@@ -294,8 +301,8 @@ def validate(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.n
             strict[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0])
         total[0, i], volume[0, i] = _visible(truth, case.n_detect)
         total[1, i], volume[1, i] = _visible(twin, case.n_detect)
-    raw = indicators(reduced, probe, case, theta).max(axis=1)
-    return Comparison(error, strict, raw, total, volume, status)
+    raw = indicators(reduced, probe, case, theta)
+    return Comparison(error, strict, raw, days_since_start(case), total, volume, status)
 
 
 @dataclass(frozen=True)
@@ -353,7 +360,8 @@ def judge(comparisons: list[Comparison]) -> Validation:
     total = np.concatenate([c.total for c in comparisons], axis=1)[:, good]
     volume = np.concatenate([c.volume for c in comparisons], axis=1)[:, good]
     worst = error.max(axis=1)
-    factor, level = conformal_factor(worst / np.maximum(raw, 1e-300))
+    scale = calibrated(error, raw, comparisons[0].days)
+    estimate = scale(raw, comparisons[0].days).max(axis=1)
 
     def relative(pair: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         # a tumour below a few voxels has no meaningful relative error
@@ -368,9 +376,8 @@ def judge(comparisons: list[Comparison]) -> Validation:
         percentile_99=float(np.quantile(worst, 0.99, method="higher")),
         worst=float(worst.max()),
         strict_worst=float(np.concatenate([c.strict for c in comparisons])[good].max()),
-        factor=factor,
-        level=level,
-        tightness=float(np.median(factor * raw / np.maximum(worst, 1e-300))),
+        scale=scale,
+        tightness=float(np.median(estimate / np.maximum(worst, 1e-300))),
         total_bias=total_bias,
         total_sd=total_sd,
         volume_bias=volume_bias,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,19 @@ from ..domain.errors import BadInput, RunFailed
 from ..domain.evidence import Evidence
 from ..domain.files import write_with
 from ..domain.runfolder import Number, RunFolder
+from ..ensemble.beside import beside
 from ..ensemble.cluster import cluster
 from ..imaging.check import check_patient, require_usable
 from ..imaging.series import ScanSeries, read_series
 from ..reduction.store import save
 from ..twin.growth import ReducedGrowthTwin
+from ..verification import load_checks, run_check
 from .exposure import Exposure, exposure_map
 from .exposure_uncertainty import exposure_uncertainty
 from .growth_fidelity import multifidelity
 from .growth_figures import cycles, over_time, slices
 from .growth_forecast import field_maps, field_numbers, gather, score_numbers, write_fields
+from .growth_grid import central_discretisation
 from .growth_information import parameter_reduction
 from .growth_model import load_model, model_context, reduce_growth, runner, save_model
 from .growth_problem import GrowthProblem, growth_problem
@@ -43,15 +45,21 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
     RunFailed
         If an ensemble could not be run.
     """
-    series, truth, notes = _patient(spec, data, run, options)
+    given = None if data is None else _given(spec, data)
+    if given is None and spec.virtual is None:
+        raise BadInput("the study names no patient", "study.yaml: virtual", "add it, or give --data FOLDER")
     assimilated = spec.assimilation.visits if options.assimilate is None else options.assimilate
-    options.progress("exposure map", 0, 1)
-    exposure = exposure_map(series)
-    options.progress("exposure map", 1, 1)
-    problem = growth_problem(series, spec, None if exposure is None else exposure.weight, assimilated)
-    _tell_input(run, data if data is not None else run.path / "patient")
     work = run.path / "work"
     with cluster(options.workers, options.cluster, work) as client:
+        # the solver is verified whenever a worker has nothing else to do
+        spare = beside(client, priority=-1)
+        checks = [spare(run_check, id, True) for id in load_checks()]
+        series, truth, notes = given or _virtual(spec, run, options)
+        options.progress("exposure map", 0, 1)
+        exposure = exposure_map(series)
+        options.progress("exposure map", 1, 1)
+        problem = growth_problem(series, spec, None if exposure is None else exposure.weight, assimilated)
+        _tell_input(run, data if data is not None else run.path / "patient")
         model = work / "model.pickle"
         if not model.exists():
             trained = reduce_growth(problem.case, spec.reduction, spec.seed, client, options.progress)
@@ -64,37 +72,34 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         step = runner(run.path / "results.zarr", context, spec.batch, client, options.progress)
         result = assimilate(problem, twin, step, assimilated, spec.seed)
         run.journal.append("visits assimilated", visits=assimilated, members=len(result.members))
+        begin = beside(client)
+        refined = begin(central_discretisation, str(model), result.posterior, len(series.visits) - 1)
         _tell_patient(run, problem, exposure, notes, assimilated)
         _tell_reduction(run, spec, reduced)
         tell_trust(run, spec, problem.case, work / "reduced.zarr.zip", result)
         _tell_assimilation(run, problem, result)
         _tell_forecast(run, problem, twin, result, assimilated, truth, spec.seed)
-        from . import growth_uncertainty as uncertainty
-
-        uncertainty.budget(run, problem, twin, result, step)
-        uncertainty.sensitivity(run, spec, problem, context, client, options)
-        multifidelity(run, spec, problem, twin, result, context, client, options)
-        parameter_reduction(run, spec, problem, twin, result, assimilated, step, options)
-        # a worker verifies the solver while this process samples
-        verified = client.submit(uncertainty.verification, pure=False)
         if exposure is not None and exposure.reducible:
             options.progress("drug exposure", 0, 1)
             exposure_uncertainty(run, series, exposure, spec.seed)
             options.progress("drug exposure", 1, 1)
-        uncertainty.calibration(run, spec, problem, reduced, result, assimilated, options)
-        options.progress("verification", 0, 1)
-        run.evidence(*_outcome(verified, uncertainty.verification))
-        options.progress("verification", 1, 1)
+        from . import growth_uncertainty as uncertainty
+
+        uncertainty.budget(run, problem, twin, result, step, refined)
+        uncertainty.sensitivity(run, spec, problem, context, client, options)
+        multifidelity(run, spec, problem, twin, result, context, client, options)
+        parameter_reduction(run, spec, problem, twin, result, assimilated, step, options)
+        uncertainty.calibration(run, spec, problem, reduced, result, assimilated, options, begin)
+        _tell_verification(run, checks, options)
 
 
-def _outcome(task: Any, function: Callable[[], Any]) -> Any:
-    """What a worker found, or what this process finds if the worker died."""
-    from distributed import KilledWorker
-
-    try:
-        return task.result()
-    except (KilledWorker, CancelledError):
-        return function()
+def _tell_verification(run: RunFolder, checks: list[Callable[[], Evidence]], options: Options) -> None:
+    found = []
+    for i, outcome in enumerate(checks):
+        options.progress("verification", i, len(checks))
+        found.append(outcome())
+    options.progress("verification", len(checks), len(checks))
+    run.evidence(*found)
 
 
 def _with_case(problem: GrowthProblem, model: Path) -> tuple[GrowthProblem, Any]:
@@ -104,24 +109,27 @@ def _with_case(problem: GrowthProblem, model: Path) -> tuple[GrowthProblem, Any]
     return replace(problem, case=case), reduced
 
 
-def _patient(
-    spec: GrowthSpec, data: Path | None, run: RunFolder, options: Options
-) -> tuple[ScanSeries, dict[str, np.ndarray] | None, tuple[str, ...]]:
-    """The scans, the truth if the patient is virtual, and what had to be assumed."""
-    if data is not None:
-        if data.is_file():
-            raise BadInput(
-                "this is a file, not a patient folder", str(data), "name the folder that holds patient.yaml"
-            )
-        default = next((n[2:] for n in spec.parameters if n.startswith("D_")), "tissue")
-        require_usable(data)
-        series, notes = read_series(data, default)
-        return series, None, notes
-    if spec.virtual is None:
-        raise BadInput("the study names no patient", "study.yaml: virtual", "add it, or give --data FOLDER")
+Patient = tuple[ScanSeries, dict[str, np.ndarray] | None, tuple[str, ...]]
+
+
+def _given(spec: GrowthSpec, data: Path) -> Patient:
+    """The scans of a patient folder, no truth, and what had to be assumed."""
+    if data.is_file():
+        raise BadInput(
+            "this is a file, not a patient folder", str(data), "name the folder that holds patient.yaml"
+        )
+    default = next((n[2:] for n in spec.parameters if n.startswith("D_")), "tissue")
+    require_usable(data)
+    series, notes = read_series(data, default)
+    return series, None, notes
+
+
+def _virtual(spec: GrowthSpec, run: RunFolder, options: Options) -> Patient:
+    """The scans of the study's virtual patient, and its truth."""
     from ..virtual.folder import write_patient
     from ..virtual.glioma import make_patient
 
+    assert spec.virtual is not None
     folder, hidden = run.path / "patient", run.path / "truth.npz"
     if not (folder / "patient.yaml").exists() or not hidden.exists():
         options.progress("virtual patient", 0, 1)
@@ -319,6 +327,8 @@ def _tell_forecast(
     arrays = {
         "total": posterior.total, "volume": posterior.volume, "seen_total": posterior.seen_total,
         "seen_volume": posterior.seen_volume, "days": np.array([v.day for v in problem.series.visits]),
+        "names": np.array(problem.space.names),
+        "parameters": np.asarray(problem.space.from_gaussian(result.posterior)),
     }  # fmt: skip
     write_with(run.path / "forecast.npz", lambda p: np.savez_compressed(p, **arrays))  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ from ..physics.timeline import Timeline
 from ..reduction.case import GrowthCase
 from ..verification.gci import SAFETY, grid_convergence
 from ..verification.least_squares import CREDIBLE, least_squares_uncertainty
+from .growth_model import load_model
 
 #: Each voxel is cut into r^3 for these r; the step is that of the study.
 RATIOS = (1, 2, 3)
@@ -122,6 +123,12 @@ def discretisation(
         tuple(spacing), tuple(step), grids, steps,
         (_fit(spacing, grids[0]), _fit(spacing, grids[1])), (_fit(step, steps[0]), _fit(step, steps[1])),
     )  # fmt: skip
+
+
+def central_discretisation(model: str, z: np.ndarray, visit: int) -> Discretisation:
+    """:func:`discretisation` of the mean of scores (N, p), by any process that sees the run folder."""
+    case, _ = load_model(model)
+    return discretisation(case, np.asarray(case.space.from_gaussian(z.mean(axis=0)[None, :])), visit)
 
 
 def _fit(sizes: list[float], values: np.ndarray) -> Found | None:

@@ -16,6 +16,7 @@ from ..reduction.case import GrowthCase
 from ..reduction.growth import ReducedGrowth
 from ..reduction.store import identity
 from ..reduction.training import Trained, Training, train
+from ..twin.observe import Burden, ReducedFields
 from .growth_spec import ReductionSpec
 from .growth_twin import Runner
 
@@ -94,12 +95,9 @@ def quantities_task(
     """Batch function: visible cellularity and volume at the visits, voxels, (batch, 2, V), and the status."""
     case, reduced = model
     coefficients, status = reduced.run(case, np.asarray(case.space.from_gaussian(z)))
-    out = np.zeros((len(z), 2, coefficients.shape[1]))
-    for v in range(coefficients.shape[1]):
-        for _, values in reduced.blocks(coefficients[:, v]):
-            seen = values >= case.n_detect
-            out[:, 0, v] += (values * seen).sum(axis=1)
-            out[:, 1, v] += seen.sum(axis=1)
+    flat = coefficients.reshape(-1, coefficients.shape[2])
+    seen = Burden(case.n_detect, 1000.0)(ReducedFields(reduced, flat))
+    out = seen.reshape(len(z), -1, 2).transpose(0, 2, 1)
     return {"quantities": out, "status": status.astype(np.int32)}
 
 

@@ -15,6 +15,7 @@ from ..domain.keys import generator
 from ..domain.observations import Observations, stack
 from ..domain.parameters import ParameterSpace
 from ..domain.runfolder import Number, RunFolder
+from ..ensemble.beside import Begin
 from ..ensemble.context import Context
 from ..ensemble.run import run_batches
 from ..physics.timeline import timeline
@@ -27,7 +28,7 @@ from ..sensitivity.sobol import SobolIndices, sobol_design, sobol_indices
 from ..twin.growth import ReducedGrowthTwin
 from .growth_figures import BLUE, GREY, new_figure
 from .growth_forecast import QUANTITIES
-from .growth_grid import discretisation, discretisation_evidence
+from .growth_grid import Discretisation, discretisation_evidence
 from .growth_model import quantities_task
 from .growth_problem import ADC_SCALE, GrowthProblem, VisitScan
 from .growth_spec import GrowthSpec
@@ -138,7 +139,7 @@ def _sobol_figure(run: RunFolder, problem: GrowthProblem, indices: SobolIndices)
 
 def calibration(
     run: RunFolder, spec: GrowthSpec, problem: GrowthProblem, reduced: ReducedGrowth, result: Assimilated,
-    visits: int, options: Options,
+    visits: int, options: Options, begin: Begin,
 ) -> None:  # fmt: skip
     """NUTS on the shared parameters given the assimilated scans, beside the smoother's posterior.
 
@@ -170,6 +171,7 @@ def calibration(
         part, predict, observations, spec.seed, c.chains, c.draws, c.tune,
         target_accept=0.9,  # growth and kill trade off along a curved ridge
         progress=lambda done, total: options.progress("calibration (NUTS)", done, total),
+        begin=begin,
     )  # fmt: skip
     run.data("calibration", found.to_dict())
     run.evidence(
@@ -339,7 +341,7 @@ def _marginals(run: RunFolder, space: ParameterSpace, draws: np.ndarray, smoothe
 
 def budget(
     run: RunFolder, problem: GrowthProblem, twin: ReducedGrowthTwin, result: Assimilated,
-    step: Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]],
+    step: Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]], refined: Callable[[], Discretisation],
 ) -> None:  # fmt: skip
     """Where the spread of the last visit's forecast comes from, for both quantities."""
     names = problem.space.names
@@ -365,8 +367,7 @@ def budget(
                     share=shares[q][g],
                 )
             )  # fmt: skip
-    middle_member = np.asarray(problem.space.from_gaussian(z.mean(axis=0)[None, :]))
-    fine = discretisation(problem.case, middle_member, last)
+    fine = refined()
     last_visit = problem.series.visits[last].id
     run.evidence(discretisation_evidence(fine, last_visit, tuple(q.replace("_", " ") for q in QUANTITIES)))
     for q, quantity in enumerate(QUANTITIES):
@@ -400,10 +401,3 @@ def _shares(z: np.ndarray, values: np.ndarray, groups: list[list[int]]) -> list[
     centred, y = z - z.mean(axis=0), values - values.mean()
     slope = np.linalg.lstsq(centred, y, rcond=None)[0]
     return [float(centred[:, c] @ slope[c] @ y / (y @ y)) for c in groups]
-
-
-def verification() -> list[Evidence]:
-    """The quick verification suite, as part of the run's evidence."""
-    from ..verification import run_suite
-
-    return run_suite(only=None, quick=True)

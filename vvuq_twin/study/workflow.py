@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from ..domain.errors import BadInput, CannotWrite
 from ..domain.files import sha256
 from ..domain.runfolder import RunFolder
@@ -91,7 +93,11 @@ def run_study(study: Path, out: Path | None = None, options: Options | None = No
     run = RunFolder.open(folder, text, inputs, {"assimilate": options.assimilate})
     run.log.info("study %s (%s), %d workers", path.name, spec.kind, options.workers)
     try:
-        _kinds(path.parent)[spec.kind](spec, data, run, options)
+        import scipy.linalg  # noqa: F401 its BLAS has to be there to be limited
+
+        # a sum over another number of threads has other last digits: the numbers must not hang on the machine
+        with threadpool_limits(1):
+            _kinds(path.parent)[spec.kind](spec, data, run, options)
     except CannotWrite:
         raise
     except BadInput:

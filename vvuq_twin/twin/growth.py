@@ -14,10 +14,10 @@ from ..physics.growth import advance
 from ..physics.timeline import Timeline
 from ..reduction.backend import jnp
 from ..reduction.case import GrowthCase, GrowthValues
-from ..reduction.estimate import Probe
+from ..reduction.estimate import Probe, Scale
 from ..reduction.growth import ReducedGrowth, stepped
 from ..reduction.propagate import OK, drug_integrals, propagate
-from ..reduction.training import indicators
+from ..reduction.training import days_since_start, indicators
 from .model import Operator, State, Trajectory, segment
 from .observe import Burden, FullFields, ReducedFields
 from .trust import Trust, outside_range
@@ -188,7 +188,7 @@ class ReducedGrowthTwin:
     def error_estimate(self, theta: np.ndarray) -> np.ndarray:
         """Estimated relative L2 error inside the tumour of each member at each visit, shape (N, V).
 
-        Statistical: above the true worst-visit error with the probability ``errors["level"]`` for
+        Statistical: above the true worst-visit error with the probability ``errors["scale"]["level"]`` for
         parameters drawn as the validation's.
 
         Raises
@@ -196,11 +196,12 @@ class ReducedGrowthTwin:
         BadInput
             If the twin has no probe or the model was never validated.
         """
-        if self.probe is None or "factor" not in self.model.errors:
+        if self.probe is None or "scale" not in self.model.errors:
             raise BadInput(
                 "the reduced model has no calibrated error estimate", "reduced model", "validate it"
             )
-        return float(self.model.errors["factor"]) * indicators(self.model, self.probe, self.case, theta)
+        scale = Scale(**self.model.errors["scale"])
+        return scale(indicators(self.model, self.probe, self.case, theta), days_since_start(self.case))
 
     def trust(self, theta: np.ndarray, tolerance: float = 0.01) -> Trust:
         """Members flagged by their error estimate, and how many lie outside the trained range.

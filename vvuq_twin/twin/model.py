@@ -61,8 +61,9 @@ class Fields(Protocol):
     def at(self, cells: np.ndarray) -> np.ndarray:
         """Values (N, c) at active voxels."""
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pairs of active voxels (b,) and values (N, b); voxels that never appear are zero."""
+    def blocks(self, least: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pairs of active voxels (b,) and values (N, b); voxels that never appear are zero, or below ``least``
+        in every member."""
 
 
 class Operator(Protocol):

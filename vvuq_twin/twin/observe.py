@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numba
 import numpy as np
 
 from .model import Fields
 
-_BLOCK = 16384
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class FullFields:
         """Values (N, c) at active voxels."""
         return self.values[:, cells]
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Blocks of voxels in order."""
+    def blocks(self, least: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Blocks of voxels in order, all of them."""
         n = self.values.shape[1]
         for start in range(0, n, _BLOCK):
             cells = np.arange(start, min(start + _BLOCK, n))
@@ -43,8 +44,6 @@ class OnBasis(Protocol):
 
     @property
     def vectors(self) -> np.ndarray: ...
-
-    def blocks(self, coefficients: np.ndarray, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,16 @@ class ReducedFields:
         out[:, there] = self.coefficients @ self.model.vectors[place[there]].T
         return out
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Blocks of the basis' support."""
-        return self.model.blocks(self.coefficients, _BLOCK)
+    def blocks(self, least: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Blocks of the basis' support; no value is larger than the norms of its row and coefficients allow."""
+        rows, vectors = self.model.rows, self.model.vectors
+        chosen = np.arange(len(rows))
+        if least > 0.0 and self.members:
+            largest = np.linalg.norm(self.coefficients, axis=1).max()
+            chosen = np.flatnonzero(np.linalg.norm(vectors, axis=1) * largest >= least)
+        for start in range(0, len(chosen), _BLOCK):
+            part = chosen[start : start + _BLOCK]
+            yield rows[part], self.coefficients @ vectors[part].T
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,18 @@ class Adc:
         return np.where(self.inside, self.water - span * cellularity, span * excess)
 
 
+@numba.njit(cache=True)
+def _add_visible(values: np.ndarray, limit: float, out: np.ndarray) -> None:
+    for i in range(values.shape[0]):
+        total, count = 0.0, 0
+        for j in range(values.shape[1]):
+            seen = values[i, j] >= limit
+            total += values[i, j] if seen else 0.0
+            count += seen
+        out[i, 0] += total
+        out[i, 1] += count
+
+
 @dataclass(frozen=True)
 class Burden:
     """Visible tumour: total cellularity (cm3 of full capacity) and volume (cm3).
@@ -141,10 +159,8 @@ class Burden:
     def __call__(self, fields: Fields, theta: np.ndarray | None = None) -> np.ndarray:
         """Values (N, 2): total cellularity, volume."""
         out = np.zeros((fields.members, 2))
-        for _, values in fields.blocks():
-            seen = values >= self.detection
-            out[:, 0] += np.where(seen, values, 0.0).sum(axis=1)
-            out[:, 1] += seen.sum(axis=1)
+        for _, values in fields.blocks(self.detection):
+            _add_visible(np.ascontiguousarray(values), self.detection, out)
         return out * self.voxel_volume / 1000.0
 
 

@@ -155,3 +155,8 @@ def run_suite(
     if progress is not None:
         progress(len(chosen), len(chosen))
     return found
+
+
+def run_check(id: str, quick: bool = False) -> Evidence:
+    """Run one check of the register by its whole name."""
+    return load_checks()[id].run(quick)

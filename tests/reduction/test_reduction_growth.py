@@ -12,8 +12,9 @@ from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.physics.growth import advance
 from vvuq_twin.reduction.backend import jax, jnp
 from vvuq_twin.reduction.case import GrowthCase, GrowthNoise
-from vvuq_twin.reduction.cubature import exact_square, fitted_square, square
+from vvuq_twin.reduction.cubature import exact_square, fitted_loss, projected
 from vvuq_twin.reduction.estimate import calibrated
+from vvuq_twin.reduction.law import loss, unlimited
 from vvuq_twin.reduction.propagate import DIVERGED, NOT_FINITE, TOO_STIFF, drug_integrals
 from vvuq_twin.reduction.steps import coarser
 from vvuq_twin.reduction.store import identity
@@ -47,7 +48,7 @@ def test_the_packed_tensor_is_the_projection_of_the_square() -> None:
     points, lift = exact_square(v)
     direct = (a @ v.T) ** 2 @ v
     np.testing.assert_allclose((a @ points.T) ** 2 @ lift, direct, atol=1e-12)
-    np.testing.assert_allclose(square(v, a, block=70), direct, atol=1e-13)
+    np.testing.assert_allclose(projected(v, a, 1.0, block=70), direct, atol=1e-13)
 
 
 def test_the_fitted_square_learns_what_the_states_have_in_common() -> None:
@@ -58,12 +59,12 @@ def test_the_fitted_square_learns_what_the_states_have_in_common() -> None:
     fields /= np.linalg.norm(fields, axis=1, keepdims=True)
     v = np.linalg.svd(fields, full_matrices=False)[2][:20].T
     states = fields @ v
-    points, lift = fitted_square(v, states[:250], 60, 1)
-    exact = square(v, states[250:])
+    points, lift = fitted_loss(v, states[:250], 60, 1)
+    exact = projected(v, states[250:], 1.0)
     gap = (states[250:] @ points.T) ** 2 @ lift - exact
     assert points.shape == lift.shape == (60, 20)
     assert np.linalg.norm(gap) < 1e-4 * np.linalg.norm(exact)
-    few = fitted_square(v, states[:250], 10, 1)
+    few = fitted_loss(v, states[:250], 10, 1)
     worse = (states[250:] @ few[0].T) ** 2 @ few[1] - exact
     assert np.linalg.norm(worse) > 10 * np.linalg.norm(gap)
 
@@ -121,6 +122,34 @@ def test_unseen_members_agree_with_the_full_order(trained: Trained, case: Growth
     assert worst < 0.01
     assert trained.validation.worst < 0.01
     assert trained.validation.failed == 0
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_other_growth_laws_are_reduced_too(case: GrowthCase, exponent: float) -> None:
+    case = replace(case, saturation=exponent)
+    snapshots = [run_full(case, training_parameters(case.space, 24, 5))]
+    unseen = case.space.sample(8, 5, "unseen")
+    errors = []
+    for rank in (12, 40):
+        reduced, probe = assemble(case, snapshots, Training(max_rank=rank, points=5), 5)
+        assert reduced.saturation == exponent
+        found = judge([validate(reduced, probe, case, unseen)])
+        errors.append(found.median)
+    assert found.worst < 0.02 and found.failed == 0 and errors[0] > 2 * errors[1]
+    # the logistic model is another one, and far from it
+    a, _ = replace(reduced, saturation=1.0).run(case, unseen)
+    b, _ = reduced.run(case, unseen)
+    assert np.linalg.norm(a[:, -1] - b[:, -1]) > 0.05 * np.linalg.norm(b[:, -1])
+
+
+def test_gompertz_loss_has_finite_gradients_where_nothing_is() -> None:
+    u = jnp.array([-1e-3, 0.0, 1e-40, 0.5])
+    for exponent in (0.0, 0.5, 1.0, 2.0):
+        slope = jax.vmap(jax.grad(lambda x, e=exponent: loss(x, e, jnp)))(u)
+        assert np.isfinite(slope).all()
+        gain = unlimited(exponent) * u - loss(u, exponent, jnp)
+        assert gain[3] > 0 and (exponent == 1.0 or gain[0] == 0)
+        assert float(unlimited(exponent) - loss(1.0, exponent)) == pytest.approx(0.0, abs=1e-15)
 
 
 def test_the_error_falls_with_the_rank(case: GrowthCase) -> None:

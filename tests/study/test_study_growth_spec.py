@@ -71,6 +71,7 @@ def _faulty(change: Any) -> BadInput:
         ),
         (lambda d: d["parameters"]["k"].pop("source"), "study.yaml: parameters.k.source", "missing"),
         (lambda d: d["model"].update(detection=1.5), "study.yaml: model.detection", "less than 1"),
+        (lambda d: d["model"].update(saturation=-1), "study.yaml: model.saturation", "0"),
         (lambda d: d["model"].update(initial_modes=2), "study.yaml: model.initial_modes", "3"),
         (lambda d: d["virtual"].update(refine=1), "study.yaml: virtual.refine", "2"),
         (

@@ -16,7 +16,7 @@ import numpy as np
 from ..domain.errors import BadInput, near
 from ..domain.parameters import ParameterSpace
 from ..physics.faces import Faces
-from ..physics.growth import GrowthParameters
+from ..physics.growth import GrowthParameters, Heterogeneity, advance
 from ..physics.timeline import Timeline
 
 
@@ -115,12 +115,14 @@ class GrowthCase:
     exposure : ndarray, shape (n,), optional
         Local over mean drug exposure ``w``.
     noise : GrowthNoise, optional
+    saturation : float
+        Exponent nu of the growth law ``(k / nu) N (1 - N^nu)``: 1 is logistic, 0 Gompertz's.
 
     Raises
     ------
     BadInput
-        If an array has the wrong size or is not finite, a parameter is missing, or one is both
-        uncertain and fixed.
+        If an array has the wrong size or is not finite, a parameter is missing, one is both
+        uncertain and fixed, or the exponent is negative.
 
     Notes
     -----
@@ -137,9 +139,16 @@ class GrowthCase:
     fixed: Mapping[str, float] = field(default_factory=dict)
     exposure: np.ndarray | None = None
     noise: GrowthNoise | None = None
+    saturation: float = 1.0
 
     def __post_init__(self) -> None:
         n = self.faces.n
+        if not (np.isfinite(self.saturation) and self.saturation >= 0):
+            raise BadInput(
+                f"the exponent of the growth law is {self.saturation:g}",
+                "growth case",
+                "0 is Gompertz, 1 logistic",
+            )
         modes = (
             np.asarray(self.modes, dtype=float).reshape(-1, n) if np.size(self.modes) else np.zeros((0, n))
         )
@@ -232,6 +241,18 @@ class GrowthCase:
             values.alpha_rt,
             values.alpha_beta,
         )
+
+    @property
+    def law(self) -> Heterogeneity | None:
+        """The growth law for the full order; None for the logistic one."""
+        return None if self.saturation == 1.0 else Heterogeneity(exponent=self.saturation)
+
+    def solve(
+        self, start: np.ndarray, values: GrowthValues, timeline: Timeline | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The full order of N members from ``start``, (N, n) or (n,): see :func:`~vvuq_twin.physics.growth.advance`."""
+        line = self.timeline if timeline is None else timeline
+        return advance(self.faces, start, self.parameters(values), line, self.exposure, self.law)
 
     def log_survival(self, values: GrowthValues) -> Any:
         """``-alpha d (1 + d / (alpha/beta))`` summed over the fractions at each step's end, (N, S)."""

@@ -22,6 +22,7 @@ from ..domain.keys import generator
 from .backend import jax, jnp
 from .case import GrowthCase
 from .galerkin import GrowthOperators
+from .law import loss, unlimited
 from .propagate import GrowthInputs
 
 
@@ -68,7 +69,7 @@ def make_probe(
     return Probe(vectors[picked], np.array(spread), exposure, 1.0 / (samples * chance[picked]))
 
 
-@partial(jax.jit, static_argnames=("stride",))
+@partial(jax.jit, static_argnames=("stride", "exponent"))
 def indicator(
     operators: GrowthOperators,
     probe: Probe,
@@ -79,6 +80,7 @@ def indicator(
     states: Any,
     visits: Any,
     stride: int = 2,
+    exponent: float = 1.0,
 ) -> Any:
     """Uncalibrated relative error of each member at each visit.
 
@@ -95,12 +97,14 @@ def indicator(
         Step at whose end each visit lies; -1 for the initial state.
     stride : int
         The residual is taken at every stride-th step.
+    exponent : float
+        Of the growth law.
 
     Returns
     -------
     array, shape (N, V)
     """
-    steps = dt.shape[0]
+    steps, rising = dt.shape[0], unlimited(exponent)
     inverse = jnp.where(dt > 0, 1.0 / jnp.where(dt > 0, dt, 1.0), 0.0)
     kill = (inputs.kill_first + inputs.kill_second) * inverse
     # what an early error has become by the end of each step, relative to its start: growth and kill
@@ -111,10 +115,10 @@ def indicator(
         a = states[s]
         k, kappa = inputs.growth[:, s, None], kill[:, s, None]
         spread = jnp.einsum("ng,gij,nj->ni", inputs.conductance, operators.diffusion, a)
-        rate = spread + k * (a - (a @ operators.points.T) ** 2 @ operators.lift)
+        rate = spread + k * (rising * a - loss(a @ operators.points.T, exponent, jnp) @ operators.lift)
         rate = rate - kappa * (1.0 + weight * (operators.omega - 1.0)) * a
         u = a @ probe.basis.T
-        full = k * u * (1.0 - u) - kappa * (1.0 + weight * (probe.exposure - 1.0)) * u
+        full = k * (rising * u - loss(u, exponent, jnp)) - kappa * (1.0 + weight * (probe.exposure - 1.0)) * u
         for g in range(probe.spread.shape[0]):
             full = full + inputs.conductance[:, g, None] * (a @ probe.spread[g].T)
         gap = full - rate @ probe.basis.T

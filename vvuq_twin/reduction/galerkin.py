@@ -9,7 +9,7 @@ becomes, exactly,
     da/dt = sum_g c_g(D) (V^T A_g V) a + k (a - T:a a) - kappa(t) (1 + e (omega - 1)) a,
 
 ``T_ijl = sum_x V_xi V_xj V_xl`` (symmetric), held as ``T:a a = L^T (P a)^2``, exact or fitted
-(:mod:`~vvuq_twin.reduction.cubature`). V is rotated so that ``V^T diag(w) V = diag(omega)``: the
+(:mod:`~vvuq_twin.reduction.cubature`); another growth law's loss is ``L^T phi(P a)``, fitted. V is rotated so that ``V^T diag(w) V = diag(omega)``: the
 kill is then one exponential per coefficient. A fraction of radiotherapy is one factor for all.
 """
 
@@ -33,7 +33,7 @@ class GrowthOperators(NamedTuple):
     diffusion : array, shape (G, size, size)
         ``V^T A_g V`` of each face group.
     points, lift : array, shape (m, size)
-        The projected square ``L^T (P a)^2``.
+        The projected loss of the growth law, ``L^T phi(P a)``; the square for logistic growth.
     omega : array, shape (size,)
         Eigenvalues of the projected relative exposure.
     total : array, shape (size,)
@@ -85,7 +85,7 @@ def project(
     terms: Sequence[Any],
     rows: np.ndarray,
     omega: np.ndarray,
-    squares: tuple[np.ndarray, np.ndarray] | None = None,
+    fitted: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> GrowthOperators:
     """Operators of the reduced model.
 
@@ -98,8 +98,8 @@ def project(
     rows : ndarray of int, shape (n_rows,)
     omega : ndarray, shape (r,)
         From :func:`rotate_to_exposure`.
-    squares : tuple of ndarray, optional
-        Points and lift, each (m, r); the exact ones by default.
+    fitted : tuple of ndarray, optional
+        Points and lift of the loss, each (m, r); the exact ones of the square by default.
     """
     r = vectors.shape[1]
     size = padded(r)
@@ -108,7 +108,7 @@ def project(
         small = vectors.T @ (term.tocsr()[rows][:, rows] @ vectors)
         diffusion[g, :r, :r] = 0.5 * (small + small.T)
     spectral = float(np.abs(np.linalg.eigvalsh(diffusion.sum(axis=0))).max())
-    points, lift = exact_square(vectors) if squares is None else squares
+    points, lift = exact_square(vectors) if fitted is None else fitted
     extra = ((0, 0), (0, size - r))
     full_omega, total = np.ones(size), np.zeros(size)
     full_omega[:r] = omega

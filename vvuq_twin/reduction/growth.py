@@ -15,7 +15,7 @@ import numpy as np
 from ..physics.faces import harmonic
 from .backend import jnp
 from .case import GrowthCase
-from .cubature import fitted_square
+from .cubature import POINTS, fitted_loss
 from .galerkin import GrowthOperators, padded, project, rotate_to_exposure
 from .pod import pod
 from .propagate import GrowthInputs, drug_integrals, propagate
@@ -65,6 +65,8 @@ class ReducedGrowth:
         Days; where nothing happens the model takes as few steps as this allows (:func:`stepped`).
     substeps : int
         Runge-Kutta steps per such step.
+    saturation : float
+        Exponent of the growth law.
     size_full : int
         Active voxels n.
     singular_values : ndarray
@@ -84,6 +86,7 @@ class ReducedGrowth:
     limit: float
     longest: float
     substeps: int
+    saturation: float
     size_full: int
     singular_values: np.ndarray
     fingerprint: str = ""
@@ -135,7 +138,9 @@ class ReducedGrowth:
         """Coefficients after every padded step (S, N, size) of the ``case``'s own timeline (see :func:`stepped`),
         at the start (N, size), and status (N,)."""
         a0, driven, _ = self.inputs(case, theta, xp)
-        states, _, status = propagate(self.operators, a0, driven, case.timeline.dt, self.limit, self.substeps)
+        states, _, status = propagate(
+            self.operators, a0, driven, case.timeline.dt, self.limit, self.substeps, self.saturation
+        )
         return states, a0, status
 
     def run(self, case: GrowthCase, theta: Any, xp: Any = np) -> tuple[Any, Any]:
@@ -204,7 +209,7 @@ def fingerprint(case: GrowthCase, *more: Any) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     plain = (case.faces.grid, case.faces.names, case.space.parameters, sorted(case.fixed.items()), case.noise)
-    digest.update(repr((plain, case.n_detect, more)).encode())
+    digest.update(repr((plain, case.n_detect, case.saturation, more)).encode())
     if case.space.correlation is not None:
         digest.update(np.ascontiguousarray(case.space.correlation).tobytes())
     return digest.hexdigest()
@@ -236,8 +241,8 @@ def build(
     longest : float
         Longest step, days.
     points : int
-        Voxels per mode at which the square is taken (:func:`~vvuq_twin.reduction.cubature.fitted_square`);
-        0 for the exact tensor.
+        Voxels per mode at which the growth law's loss is taken (:func:`~vvuq_twin.reduction.cubature.fitted_loss`);
+        0 for the exact tensor of logistic growth.
     seed : int
         For the choice of the voxels.
 
@@ -255,15 +260,19 @@ def build(
     basis = pod(values, tolerance, max_rank)
     exposure = None if case.exposure is None else case.exposure[rows]
     vectors, omega = rotate_to_exposure(basis.vectors, exposure)
-    squares = None
-    if points and basis.rank > 2 * points:
+    fitted = None
+    logistic = case.saturation == 1.0
+    if not logistic or (points and basis.rank > 2 * points):
         small = values @ vectors
         ends = np.cumsum([0, *(len(s.values) for s in snapshots)])
         states = np.concatenate([s.mix @ small[a:b] for s, a, b in zip(snapshots, ends, ends[1:])])
-        wanted = points * padded(basis.rank)
-        # from fewer states than voxels nothing can be learnt
-        squares = fitted_square(vectors, states, wanted, seed) if len(states) >= wanted else None
-    operators = project(vectors, case.faces.sparse_terms(), rows, omega, squares)
+        wanted = (points or POINTS) * padded(basis.rank)
+        # from fewer states than voxels nothing can be learnt; only the square has an exact form to turn to
+        if not logistic:
+            wanted = min(wanted, len(states), len(rows))
+        if len(states) >= wanted:
+            fitted = fitted_loss(vectors, states, wanted, seed, case.saturation)
+    operators = project(vectors, case.faces.sparse_terms(), rows, omega, fitted)
     wide = np.zeros((len(rows), padded(basis.rank)))
     wide[:, : basis.rank] = vectors
     longest, substeps = cheapest_steps(case, longest, float(operators.spectral) * stiffest)
@@ -275,6 +284,7 @@ def build(
         limit=3.0 * max(s.largest for s in snapshots),
         longest=longest,
         substeps=substeps,
+        saturation=case.saturation,
         size_full=case.faces.n,
         singular_values=basis.singular_values,
         fingerprint=fingerprint(case, tolerance, max_rank, longest, points, seed),

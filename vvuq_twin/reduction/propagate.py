@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .backend import jax, jnp
 from .galerkin import GrowthOperators
+from .law import loss, unlimited
 
 OK, DIVERGED, TOO_STIFF, NOT_FINITE = 0, 1, 2, 3
 STATUS = {
@@ -49,9 +50,15 @@ class GrowthInputs(NamedTuple):
     log_survival: Any
 
 
-@partial(jax.jit, static_argnames=("substeps",))
+@partial(jax.jit, static_argnames=("substeps", "exponent"))
 def propagate(
-    operators: GrowthOperators, a0: Any, inputs: GrowthInputs, dt: Any, limit: Any, substeps: int = 1
+    operators: GrowthOperators,
+    a0: Any,
+    inputs: GrowthInputs,
+    dt: Any,
+    limit: Any,
+    substeps: int = 1,
+    exponent: float = 1.0,
 ) -> tuple[Any, Any, Any]:
     """Reduced coefficients at the end of every step.
 
@@ -66,6 +73,8 @@ def propagate(
         A member whose coefficients exceed this norm is stopped where it was, with status ``DIVERGED``.
     substeps : int
         Runge-Kutta steps per step.
+    exponent : float
+        Of the growth law (:mod:`~vvuq_twin.reduction.law`).
 
     Returns
     -------
@@ -81,6 +90,7 @@ def propagate(
     stacked = jnp.transpose(operators.diffusion, (2, 0, 1)).reshape(size, groups * size)
     stacked = jnp.concatenate([stacked, operators.points.T], axis=1)
     c = inputs.conductance[:, :, None]
+    rising = unlimited(exponent)
 
     finite = jnp.isfinite(a0).all(axis=1)
     for part in inputs:
@@ -99,7 +109,7 @@ def propagate(
     def rate(a: Any, k: Any) -> Any:
         both = a @ stacked
         spread = (conductance * both[:, : groups * size].reshape(-1, groups, size)).sum(axis=1)
-        return spread + k * (a - both[:, groups * size :] ** 2 @ operators.lift)
+        return spread + k * (rising * a - loss(both[:, groups * size :], exponent, jnp) @ operators.lift)
 
     def move(a: Any, x: tuple[Any, ...]) -> Any:
         h, k, first, second = x

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from .case import GrowthCase
+from .cubature import POINTS, fitted_loss
 from .galerkin import padded, project, rotate_to_exposure
 from .growth import ReducedGrowth, stepped
 
@@ -45,9 +46,13 @@ def restrict(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, rank: 
     vectors, omega = rotate_to_exposure(reduced.vectors @ inner, exposure)
     wide = np.zeros((len(reduced.rows), padded(vectors.shape[1])))
     wide[:, : vectors.shape[1]] = vectors
+    fitted = None
+    if reduced.saturation != 1.0:
+        states = flat @ (reduced.vectors.T @ vectors)
+        fitted = fitted_loss(vectors, states, POINTS * vectors.shape[1], 0, reduced.saturation)
     return replace(
         reduced, rank=vectors.shape[1], vectors=wide,
-        operators=project(vectors, case.faces.sparse_terms(), reduced.rows, omega),
+        operators=project(vectors, case.faces.sparse_terms(), reduced.rows, omega, fitted),
         singular_values=np.sqrt(np.maximum(np.sort(values)[::-1], 0.0)), errors={},
     )  # fmt: skip
 

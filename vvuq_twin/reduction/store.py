@@ -16,7 +16,7 @@ from .estimate import Probe
 from .galerkin import GrowthOperators
 from .growth import ReducedGrowth
 
-FORMAT = 2
+FORMAT = 3
 
 
 def identity(reduced: ReducedGrowth) -> str:
@@ -29,6 +29,7 @@ def identity(reduced: ReducedGrowth) -> str:
         reduced.limit,
         reduced.longest,
         reduced.substeps,
+        reduced.saturation,
         reduced.size_full,
         reduced.errors,
     )
@@ -50,6 +51,7 @@ def save(path: Path, reduced: ReducedGrowth, probe: Probe) -> Path:
         "limit": reduced.limit,
         "longest": reduced.longest,
         "substeps": reduced.substeps,
+        "saturation": reduced.saturation,
         "size_full": reduced.size_full,
         "fingerprint": reduced.fingerprint,
         "errors": reduced.errors,
@@ -107,6 +109,7 @@ def load(path: Path, expected: str) -> tuple[ReducedGrowth, Probe]:
             limit=float(plain["limit"]),
             longest=float(plain["longest"]),
             substeps=int(plain["substeps"]),
+            saturation=float(plain["saturation"]),
             size_full=int(plain["size_full"]),
             singular_values=data["singular_values"],
             fingerprint=str(plain["fingerprint"]),

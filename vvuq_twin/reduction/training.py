@@ -17,7 +17,6 @@ import numpy as np
 
 from ..domain.errors import BadInput
 from ..domain.parameters import ParameterSpace
-from ..physics.growth import advance
 from ..physics.timeline import Timeline
 from .case import GrowthCase, GrowthValues
 from .estimate import Probe, Scale, calibrated, indicator, make_probe
@@ -116,7 +115,7 @@ def run_full(
     for i in range(len(theta)):
         one = _one(values, i)
         start = case.initial(one.initial)
-        states, status = advance(case.faces, start, case.parameters(one), line, case.exposure)
+        states, status = case.solve(start, one, line)
         if status[0] != 0:
             continue
         norm = np.linalg.norm(states[0], axis=1)
@@ -273,12 +272,22 @@ def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np
     """Uncalibrated relative error of each member at each visit, shape (N, V)."""
     case = stepped(case, reduced.longest)
     a0, driven, _ = reduced.inputs(case, theta)
-    states, _, _ = propagate(reduced.operators, a0, driven, case.timeline.dt, reduced.limit, reduced.substeps)
+    states, _, _ = propagate(
+        reduced.operators, a0, driven, case.timeline.dt, reduced.limit, reduced.substeps, reduced.saturation
+    )
     cells = reduced.rows[case.occupied[reduced.rows]]
     fields = case.initial(case.values(theta).initial, cells)
     missing = np.sqrt(np.maximum((fields**2).sum(axis=1) - (a0**2).sum(axis=1), 0.0))
     out = indicator(
-        reduced.operators, probe, driven, case.timeline.dt, a0, missing, states, visit_steps(case)
+        reduced.operators,
+        probe,
+        driven,
+        case.timeline.dt,
+        a0,
+        missing,
+        states,
+        visit_steps(case),
+        exponent=reduced.saturation,
     )
     return np.asarray(out)
 
@@ -294,7 +303,7 @@ def validate(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.n
     for i in range(len(theta)):
         one = _one(values, i)
         first = case.initial(one.initial)
-        states, _ = advance(case.faces, first, case.parameters(one), case.timeline, case.exposure)
+        states, _ = case.solve(first, one)
         truth, twin = states[0], reduced.reconstruct(coefficients[i])
         for v in range(visits):
             error[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0], least)
@@ -346,7 +355,7 @@ def measure(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, offline
     for i in range(len(theta)):
         one = _one(values, i)
         first = case.initial(one.initial)
-        advance(case.faces, first, case.parameters(one), case.timeline, case.exposure)
+        case.solve(first, one)
     full = (time.process_time() - start) / len(theta)
     equal = replace(reduced, longest=float(case.timeline.dt[case.timeline.dt > 0].min()))
     return Timings(full, quick(equal), quick(reduced), offline)

@@ -12,7 +12,6 @@ from ..domain.keys import generator
 from ..domain.runfolder import Number, RunFolder
 from ..ensemble.context import Context
 from ..multifidelity import Fidelity, MultifidelityResult, run_multifidelity
-from ..physics.growth import advance
 from ..reduction.case import GrowthCase
 from ..reduction.growth import ReducedGrowth
 from ..sensitivity.fidelity import FidelitySobol, multifidelity_sobol
@@ -36,7 +35,7 @@ def full_task(z: np.ndarray, members: np.ndarray, model: Model) -> dict[str, np.
     for i in range(len(z)):  # one run in memory at a time
         values = case.values(theta[i : i + 1])
         start = case.initial(values.initial)
-        states, code = advance(case.faces, start, case.parameters(values), case.timeline, case.exposure)
+        states, code = case.solve(start, values)
         seen = states[0] >= case.n_detect
         out[i, 0], out[i, 1], status[i] = (states[0] * seen).sum(axis=1), seen.sum(axis=1), code[0]
     return {"quantities": out, "status": status}

@@ -85,7 +85,7 @@ def discretisation(
     """
     values = case.values(theta)
     parameters, start = case.parameters(values), case.initial(values.initial)[0]
-    states, _ = advance(case.faces, start, parameters, case.timeline, case.exposure)
+    states, _ = case.solve(start, values)
     ever = np.maximum(states[0].max(axis=0), start) > SIGNIFICANT
     away = ndimage.distance_transform_edt(
         ~case.faces.scatter(ever).astype(bool), sampling=case.faces.grid.spacing
@@ -96,7 +96,7 @@ def discretisation(
 
     def run(part: Refined, line: Timeline, p: GrowthParameters) -> tuple[float, float]:
         w = None if case.exposure is None else case.exposure[part.parent]
-        out = advance(part.faces, start[part.parent], p, line, w)[0][0, visit]
+        out = advance(part.faces, start[part.parent], p, line, w, case.law)[0][0, visit]
         seen = out >= case.n_detect
         cm3 = part.faces.grid.voxel_volume / 1000.0
         return cm3 * float((out * seen).sum()), cm3 * float(seen.sum())

@@ -171,7 +171,7 @@ def growth_problem(
     fixed = {name: value for name, value in spec.fixed.items() if name not in space.names}
     case = GrowthCase(
         faces, line, space, mean, modes, m.detection, fixed,
-        None if exposure is None else faces.gather(exposure), noise,
+        None if exposure is None else faces.gather(exposure), noise, m.saturation,
     )  # fmt: skip
     return GrowthProblem(series, spec, case, observe(series, spec, faces, reference), reference)
 

@@ -63,8 +63,10 @@ class VirtualSpec(Strict):
 
 
 class ModelSpec(Strict):
-    """The twin's growth model."""
+    """The twin's growth model; ``saturation`` is the exponent nu of its law ``(k / nu) N (1 - N^nu)``: 1 is logistic,
+    0 Gompertz's."""
 
+    saturation: Annotated[float, Field(ge=0, le=4)] = 1.0
     step_days: Positive = 1.0
     detection: Annotated[float, Field(gt=0, lt=1)] = 0.16
     initial_modes: Annotated[int, Field(ge=3)] = 12

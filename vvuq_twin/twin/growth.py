@@ -10,7 +10,6 @@ import numpy as np
 
 from ..domain.errors import BadInput
 from ..domain.parameters import ParameterSpace
-from ..physics.growth import advance
 from ..physics.timeline import Timeline
 from ..reduction.backend import jnp
 from ..reduction.case import GrowthCase, GrowthValues
@@ -79,7 +78,7 @@ class FullOrderGrowth:
             jump[0] += state.amplitude[i]
             one = GrowthValues(*(v[i : i + 1] for v in values))
             line = replace(part.timeline, drug_jump=jump)
-            states, code = advance(part.faces, state.values[i], part.parameters(one), line, part.exposure)
+            states, code = part.solve(state.values[i], one, line)
             out[i], status[i] = states[0, 0], code[0]
         return State(out, _amplitude(part, values, state.amplitude), status, float(t1)), status
 
@@ -91,9 +90,7 @@ class FullOrderGrowth:
         """All visits; the values take N x V x n x 8 bytes."""
         values = self.case.values(theta)
         start = self.case.initial(values.initial)
-        states, status = advance(
-            self.case.faces, start, self.case.parameters(values), self.case.timeline, self.case.exposure
-        )
+        states, status = self.case.solve(start, values)
         return Trajectory(states, status, self.case.timeline.visits)
 
     def fields(self, values: np.ndarray) -> FullFields:
@@ -167,6 +164,7 @@ class ReducedGrowthTwin:
             part.timeline.dt,
             self.model.limit,
             self.model.substeps,
+            self.model.saturation,
         )
         status = np.where(state.status == OK, np.asarray(code), state.status)
         values = np.where((state.status == OK)[:, None], np.asarray(final), state.values)

@@ -340,11 +340,11 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_space(
         )
     nothing_half_written(tmp_path)
 
-    # with space again the same command gets past where it stopped: stopped here at the workers
+    # with space again the same command gets past where it stopped: stopped here before the training
     def enough(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vvuq_twin.study.growth.cluster", enough)
+    monkeypatch.setattr("vvuq_twin.study.growth.reduce_growth", enough)
     said = cli("run", STUDY, "--out", out, "--workers", 1)
     assert said.code == 1 and "goes on from there" in said.err and "Traceback" not in said.err
     assert (out / "patient" / "patient.yaml").exists()

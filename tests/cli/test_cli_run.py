@@ -122,7 +122,8 @@ def test_the_numbers_are_sane(finished: Path) -> None:
     truth = np.load(finished / "truth.npz")
     assert kept["days"].tolist() == [0, 35, 60, 88, 116, 144, 172]
     assert kept["total"].shape == kept["volume"].shape and kept["total"].shape[1] == 7
-    assert all(np.isfinite(v).all() for v in kept.values()) and (kept["total"] >= 0).all()
+    assert kept["parameters"].shape == (len(kept["total"]), len(kept["names"])) and "k" in kept["names"]
+    assert all(np.isfinite(v).all() for n, v in kept.items() if n != "names") and (kept["total"] >= 0).all()
     # cellularity is a fraction: the total over capacity cannot exceed the volume (but for the reduced model's error)
     assert (kept["total"] <= 1.1 * kept["volume"] + 1e-9).all()
     for visit in ("visit-5", "visit-6", "visit-7"):

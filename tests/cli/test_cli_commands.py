@@ -62,7 +62,7 @@ def test_verify_says_when_nothing_has_that_name(cli: Command) -> None:
 def test_a_failed_check_is_exit_code_one(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = Evidence("x", "software_quality", "It works.", "always", {"error": 0.5}, "failed")
     monkeypatch.setattr("vvuq_twin.verification.run_suite", lambda **_: [failed])
-    said = cli("verify", "--quiet")
+    said = cli("verify", "--quiet", "--workers", "1")
     assert said.code == 1 and "0 of 1 checks passed" in said.out and "0.5" in said.out
 
 

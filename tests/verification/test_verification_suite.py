@@ -11,6 +11,7 @@ from imaging_mutations import IMAGING_MUTATIONS
 from transport_mutations import TRANSPORT_MUTATIONS
 
 from vvuq_twin.domain.errors import BadInput
+from vvuq_twin.ensemble import beside, cluster
 from vvuq_twin.kinetics import dose_rate, pbpk, plasma, saturable
 from vvuq_twin.kinetics.measured import population_course
 from vvuq_twin.kinetics.network import Reaction
@@ -348,6 +349,14 @@ def test_a_check_whose_oracle_is_not_installed_is_not_assessed():
     evidence = Check("without", "numerical_code_verification", "c", "a", "s", without).run()
     assert evidence.status == "not assessed"
     assert evidence.result == {"reason": "the oracle is not installed"}
+
+
+def test_checks_on_a_worker_find_what_checks_here_find() -> None:
+    with cluster(1) as client:
+        apart = run_suite(only="plasma.b", quick=True, begin=beside(client))
+    here = run_suite(only="plasma.b", quick=True)
+    assert [e.id for e in apart] == [e.id for e in here] != []
+    assert [(e.status, e.result) for e in apart] == [(e.status, e.result) for e in here]
 
 
 def test_suite_selects_reports_progress_and_orders():

@@ -198,15 +198,28 @@ def verify(
     json: Annotated[
         Path | None, typer.Option(help="Write the evidence to this file, or one file each to this folder.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; all processors by default.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Does the solver solve its equations? Runs the verification suite and prints its table."""
+    from contextlib import nullcontext
+
+    from ..ensemble import beside, cluster, here
+    from ..ensemble.cluster import default_workers
     from ..verification import run_suite
     from .progress import bars
 
-    with bars(quiet) as progress:
+    workers = workers or default_workers()
+    # a few checks are done before a worker has started
+    alone = only is not None or workers == 1
+    with bars(quiet) as progress, nullcontext() if alone else cluster(workers) as client:
         evidence = run_suite(
-            only=only, quick=quick, progress=lambda done, total: progress("verify", done, total)
+            only=only,
+            quick=quick,
+            progress=lambda done, total: progress("verify", done, total),
+            begin=here if alone else beside(client),
         )
     if json is not None:
         from dataclasses import asdict

@@ -19,7 +19,7 @@ from ..imaging.check import check_patient, require_usable
 from ..imaging.series import ScanSeries, read_series
 from ..reduction.store import save
 from ..twin.growth import ReducedGrowthTwin
-from ..verification import load_checks, run_check
+from ..verification import begin_suite
 from .exposure import Exposure, exposure_map
 from .exposure_uncertainty import exposure_uncertainty
 from .growth_fidelity import multifidelity
@@ -52,8 +52,7 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
     work = run.path / "work"
     with cluster(options.workers, options.cluster, work) as client:
         # the solver is verified whenever a worker has nothing else to do
-        spare = beside(client, priority=-1)
-        checks = [spare(run_check, id, True) for id in load_checks()]
+        checks = begin_suite(quick=True, begin=beside(client, priority=-1))
         series, truth, notes = given or _virtual(spec, run, options)
         options.progress("exposure map", 0, 1)
         exposure = exposure_map(series)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .registry import Check, load_checks, run_check, run_suite
+from .registry import Check, begin_suite, run_suite
 
-__all__ = ["Check", "load_checks", "run_check", "run_suite"]
+__all__ = ["Check", "begin_suite", "run_suite"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..domain.errors import BadInput, near
 from ..domain.evidence import Evidence, Status
+from ..ensemble.beside import Begin, here
 
 Result = tuple[bool, dict[str, Any]]
 
@@ -118,10 +119,28 @@ def load_checks() -> dict[str, Check]:
     return dict(sorted(CHECKS.items()))
 
 
+def begin_suite(
+    only: str | None = None, quick: bool = False, begin: Begin = here
+) -> list[Callable[[], Evidence]]:
+    """Begin the checks; each outcome waits for its evidence. Parameters as of :func:`run_suite`.
+
+    Raises
+    ------
+    BadInput
+        If no check has that name.
+    """
+    checks = load_checks()
+    chosen = [i for i in checks if only is None or only in i]
+    if not chosen:
+        raise BadInput(f"there is no check named '{only}'", "verify", near(str(only), checks))
+    return [begin(_run, i, quick) for i in chosen]
+
+
 def run_suite(
     only: str | None = None,
     quick: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    begin: Begin = here,
 ) -> list[Evidence]:
     """Run the checks.
 
@@ -133,6 +152,8 @@ def run_suite(
         Coarser grids and shorter runs, the same acceptance.
     progress : callable, optional
         Called as ``progress(done, total)`` before each check and once at the end.
+    begin : Begin
+        Where the checks run; here, one after another, by default.
 
     Returns
     -------
@@ -143,20 +164,16 @@ def run_suite(
     BadInput
         If no check has that name.
     """
-    checks = load_checks()
-    chosen = [c for i, c in checks.items() if only is None or only in i]
-    if not chosen:
-        raise BadInput(f"there is no check named '{only}'", "verify", near(str(only), checks))
+    outcomes = begin_suite(only, quick, begin)
     found = []
-    for i, one in enumerate(chosen):
+    for i, outcome in enumerate(outcomes):
         if progress is not None:
-            progress(i, len(chosen))
-        found.append(one.run(quick))
+            progress(i, len(outcomes))
+        found.append(outcome())
     if progress is not None:
-        progress(len(chosen), len(chosen))
+        progress(len(outcomes), len(outcomes))
     return found
 
 
-def run_check(id: str, quick: bool = False) -> Evidence:
-    """Run one check of the register by its whole name."""
+def _run(id: str, quick: bool) -> Evidence:
     return load_checks()[id].run(quick)

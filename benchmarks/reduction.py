@@ -22,7 +22,6 @@ import numpy as np
 from vvuq_twin.domain.parameters import LogNormal, Parameter, ParameterSpace
 from vvuq_twin.kinetics.plasma import Dose
 from vvuq_twin.physics.agents import Agent
-from vvuq_twin.physics.growth import advance
 from vvuq_twin.physics.tissue import Tissue
 from vvuq_twin.reduction.case import GrowthCase
 from vvuq_twin.reduction.training import CROWD, Trained, Training, train, training_parameters, validate
@@ -59,7 +58,7 @@ def growth(
 
     def theirs() -> None:
         for one in parts:
-            advance(case.faces, case.initial(one.initial), case.parameters(one), case.timeline, case.exposure)
+            case.solve(case.initial(one.initial), one)
 
     mine, other, ratio = common.alternate(ours, theirs, repeats, (crowd, timed))
     mine2, other2, ratio2 = common.alternate(longer, theirs, repeats, (crowd, timed))
@@ -67,7 +66,8 @@ def growth(
     unseen = case.space.sample(how.n_valid, seed, "benchmark-check")
     checked = validate(trained.reduced, trained.probe, case, unseen)
     error = checked.error.max(axis=1)
-    effectivity = found.factor * checked.indicator / np.maximum(error, 1e-300)
+    estimate = found.scale(checked.indicator, checked.days).max(axis=1)
+    effectivity = estimate / np.maximum(error, 1e-300)
     notes = (
         f"{how.n_valid} unseen: median {found.median:.2e}, 99 % {found.percentile_99:.2e}, worst {found.worst:.2e}; "
         f"other {how.n_valid}: worst {error.max():.2e}, the estimate above the truth for "

@@ -22,7 +22,8 @@ from vvuq_twin.reduction.case import GrowthCase
 from vvuq_twin.reduction.surrogate import fit_surrogate
 from vvuq_twin.reduction.surrogate_fits import Fitter, GaussianProcesses, Polynomials
 from vvuq_twin.reduction.surrogate_runs import training_scores
-from vvuq_twin.reduction.training import Training, relative_error, train
+from vvuq_twin.reduction.training import Training, train
+from vvuq_twin.reduction.validation import relative_error
 from vvuq_twin.study.cohort import CohortSpec
 from vvuq_twin.study.exposure import exposure_map
 from vvuq_twin.study.growth_fidelity import full_task

@@ -22,14 +22,11 @@ from vvuq_twin.reduction.training import (
     Trained,
     Training,
     assemble,
-    indicators,
-    judge,
-    relative_error,
     run_full,
     train,
     training_parameters,
-    validate,
 )
+from vvuq_twin.reduction.validation import indicators, judge, relative_error, validate
 
 
 def full_states(case: GrowthCase, theta: np.ndarray) -> np.ndarray:

@@ -90,6 +90,10 @@ class GrowthValues(NamedTuple):
     exposure_weight: Any
     initial: Any
 
+    def of(self, i: int) -> GrowthValues:
+        """Those of member i alone, N = 1."""
+        return GrowthValues(*(v[i : i + 1] for v in self))
+
 
 @dataclass(frozen=True)
 class GrowthCase:

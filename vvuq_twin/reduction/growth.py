@@ -74,7 +74,7 @@ class ReducedGrowth:
     fingerprint : str
         Hash of what it was built from.
     errors : dict
-        Measured and calibrated errors (:class:`~vvuq_twin.reduction.training.Validation`), as plain numbers.
+        Measured and calibrated errors (:class:`~vvuq_twin.reduction.validation.Validation`), as plain numbers.
     timings : dict
         What training and running cost; no part of what the model is.
     """
@@ -249,7 +249,7 @@ def build(
     Returns
     -------
     ReducedGrowth
-        Without errors: :func:`~vvuq_twin.reduction.training.validate` measures them.
+        Without errors: :func:`~vvuq_twin.reduction.validation.validate` measures them.
     """
     rows = np.unique(np.concatenate([s.rows for s in snapshots]))
     values = np.zeros((sum(len(s.values) for s in snapshots), len(rows)))

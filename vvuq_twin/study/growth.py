@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from ..twin.growth import ReducedGrowthTwin
 from ..verification import begin_suite
 from .exposure import Exposure, exposure_map
 from .exposure_uncertainty import exposure_uncertainty
+from .growth_budget import budget
+from .growth_calibration import calibration
 from .growth_fidelity import multifidelity
 from .growth_figures import cycles, over_time, slices
 from .growth_forecast import field_maps, field_numbers, gather, score_numbers, write_fields
@@ -29,6 +31,7 @@ from .growth_grid import central_discretisation
 from .growth_information import parameter_reduction
 from .growth_model import load_model, model_context, reduce_growth, runner, save_model
 from .growth_problem import GrowthProblem, growth_problem
+from .growth_sensitivity import sensitivity
 from .growth_spec import GrowthSpec
 from .growth_trust import tell_trust
 from .growth_twin import Assimilated, assimilate, observed, quantities
@@ -82,13 +85,11 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
             options.progress("drug exposure", 0, 1)
             exposure_uncertainty(run, series, exposure, spec.seed)
             options.progress("drug exposure", 1, 1)
-        from . import growth_uncertainty as uncertainty
-
-        uncertainty.budget(run, problem, twin, result, step, refined)
-        uncertainty.sensitivity(run, spec, problem, context, client, options)
+        budget(run, problem, twin, result, step, refined)
+        sensitivity(run, spec, problem, context, client, options)
         multifidelity(run, spec, problem, twin, result, context, client, options)
         parameter_reduction(run, spec, problem, twin, result, assimilated, step, options)
-        uncertainty.calibration(run, spec, problem, reduced, result, assimilated, options, begin)
+        calibration(run, spec, problem, reduced, result, assimilated, options, begin)
         _tell_verification(run, checks, options)
 
 
@@ -102,8 +103,6 @@ def _tell_verification(run: RunFolder, checks: list[Callable[[], Evidence]], opt
 
 
 def _with_case(problem: GrowthProblem, model: Path) -> tuple[GrowthProblem, Any]:
-    from dataclasses import replace
-
     case, reduced = load_model(str(model))
     return replace(problem, case=case), reduced
 
@@ -268,7 +267,7 @@ def _tell_assimilation(run: RunFolder, problem: GrowthProblem, result: Assimilat
     )  # fmt: skip
     run.data("cycles", list(result.cycles))
     space = problem.space
-    shown = [i for i, n in enumerate(space.names) if not n.startswith(("initial_", "growth_noise_"))]
+    shown = problem.shared
     before, after = (np.asarray(space.from_gaussian(z)) for z in (result.prior, result.posterior))
     rows = []
     for i in shown:

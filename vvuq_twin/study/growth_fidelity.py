@@ -19,6 +19,7 @@ from ..twin.growth import ReducedGrowthTwin
 from .growth_forecast import QUANTITIES
 from .growth_model import quantities_task
 from .growth_problem import GrowthProblem
+from .growth_sensitivity import GROUPS
 from .growth_spec import GrowthSpec
 from .growth_twin import Assimilated, visible
 from .workflow import Options
@@ -84,8 +85,6 @@ def multifidelity(
         )  # fmt: skip
         _tell(run, problem, twin, result, found, first, visits)
     if m.sobol_budget is not None:
-        from .growth_uncertainty import GROUPS
-
         last = len(problem.series.visits) - 1
         indices = multifidelity_sobol(
             orders(context, last, m.cost_ratio, spec.batch), problem.space, m.sobol_budget * m.cost_ratio, spec.seed,

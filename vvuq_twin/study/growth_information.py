@@ -15,11 +15,11 @@ from ..reduction.backend import jnp
 from ..sensitivity.information import Information, gradients, information
 from ..sensitivity.subspace import active_subspace
 from ..twin.growth import ReducedGrowthTwin
+from .growth_calibration import block_readout
 from .growth_forecast import QUANTITIES
 from .growth_problem import GrowthProblem
 from .growth_spec import GrowthSpec
 from .growth_twin import Assimilated, assimilate, visible
-from .growth_uncertainty import block_readout
 from .workflow import Options
 
 Step = Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]]

@@ -114,6 +114,12 @@ class GrowthProblem:
     def space(self) -> ParameterSpace:
         return self.case.space
 
+    @property
+    def shared(self) -> list[int]:
+        """Places of the parameters that hold for all voxels and times: no initial mode, no growth noise."""
+        apart = ("initial_", "growth_noise_")
+        return [i for i, n in enumerate(self.space.names) if not n.startswith(apart)]
+
     def predict(self, scan: VisitScan, cellularity: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """Predicted observations (N, m) of a scan from the members' cellularity at its cells."""
         adc_min = theta[:, self.space.index("adc_min")]

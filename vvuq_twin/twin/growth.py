@@ -16,7 +16,7 @@ from ..reduction.case import GrowthCase, GrowthValues
 from ..reduction.estimate import Probe, Scale
 from ..reduction.growth import ReducedGrowth, stepped
 from ..reduction.propagate import OK, drug_integrals, propagate
-from ..reduction.training import days_since_start, indicators
+from ..reduction.validation import days_since_start, indicators
 from .model import Operator, State, Trajectory, segment
 from .observe import Burden, FullFields, ReducedFields
 from .trust import Trust, outside_range
@@ -73,10 +73,10 @@ class FullOrderGrowth:
         part = _events(self.case, events, t0, t1)
         values = part.values(theta)
         out, status = state.values.copy(), state.status.copy()
-        for i in np.flatnonzero(state.status == OK):
+        for i in np.flatnonzero(state.status == OK).tolist():
             jump = part.timeline.drug_jump.copy()
             jump[0] += state.amplitude[i]
-            one = GrowthValues(*(v[i : i + 1] for v in values))
+            one = values.of(i)
             line = replace(part.timeline, drug_jump=jump)
             states, code = part.solve(state.values[i], one, line)
             out[i], status[i] = states[0, 0], code[0]

@@ -16,8 +16,9 @@ from ..physics.growth import advance
 from ..physics.timeline import Timeline, timeline
 from ..reduction.case import GrowthCase
 from ..reduction.growth import Snapshots
-from ..reduction.training import Training, relative_error, run_full, training_parameters
+from ..reduction.training import Training, run_full, training_parameters
 from ..reduction.training import assemble as reduced_model
+from ..reduction.validation import relative_error
 from .registry import Result, check
 
 SEED = 4

@@ -1,4 +1,4 @@
-"""Sensitivity, calibration and the uncertainty budget of a growth study."""
+"""The calibration of a growth study: NUTS on the shared parameters, beside the smoother's posterior."""
 
 from __future__ import annotations
 
@@ -9,132 +9,21 @@ from typing import Any
 import numpy as np
 
 from ..calibration import calibrate
-from ..credibility.budget import BudgetLine, budget_table
 from ..domain.evidence import Evidence
 from ..domain.keys import generator
 from ..domain.observations import Observations, stack
 from ..domain.parameters import ParameterSpace
 from ..domain.runfolder import Number, RunFolder
 from ..ensemble.beside import Begin
-from ..ensemble.context import Context
-from ..ensemble.run import run_batches
 from ..physics.timeline import timeline
 from ..reduction.backend import jnp
 from ..reduction.growth import ReducedGrowth
 from ..reduction.restrict import distance, restrict
-from ..sensitivity.chaos import fit_chaos
-from ..sensitivity.evidence import agreement_evidence, chaos_evidence, sobol_evidence
-from ..sensitivity.sobol import SobolIndices, sobol_design, sobol_indices
-from ..twin.growth import ReducedGrowthTwin
 from .growth_figures import BLUE, GREY, new_figure
-from .growth_forecast import QUANTITIES
-from .growth_grid import Discretisation, discretisation_evidence
-from .growth_model import quantities_task
 from .growth_problem import ADC_SCALE, GrowthProblem, VisitScan
 from .growth_spec import GrowthSpec
-from .growth_twin import Assimilated, visible
+from .growth_twin import Assimilated
 from .workflow import Options
-
-GROUPS = {"initial field and ADC_min": ["adc_min", "initial_*"], "growth noise": ["growth_noise_*"]}
-
-
-def sensitivity(
-    run: RunFolder, spec: GrowthSpec, problem: GrowthProblem, context: Context, client: Any, options: Options
-) -> None:
-    """Sobol indices and a chaos expansion of both quantities at every visit, over the prior."""
-    s = spec.sensitivity
-    if s is None:
-        return
-    visits = [v.id for v in problem.series.visits][1:]
-    outputs = tuple(f"{q} at {v}" for q in QUANTITIES for v in visits)
-
-    def evaluate(z: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray]:
-        found = run_batches(
-            quantities_task, z, run.path / "results.zarr" / label, spec.batch, client, label,
-            lambda done, total: options.progress(label, done, total), context,
-        )  # fmt: skip
-        return np.nan_to_num(found["quantities"][:])[:, :, 1:], found.status
-
-    design = sobol_design(problem.space, s.samples, spec.seed, GROUPS)
-    y, status = evaluate(design.z, "sensitivity")
-    indices = sobol_indices(design, y, spec.seed, outputs=outputs, status=status)
-    z = problem.space.gaussian_sample(s.chaos_samples, spec.seed, "chaos", "sobol")
-    more, more_status = evaluate(z, "chaos expansion")
-    # the design's own draws of the prior serve the expansion too
-    own = design.independent
-    z, y = np.concatenate([z, design.z[own]]), np.concatenate([more, y[own]])
-    status = np.concatenate([more_status, status[own]])
-    # a cellularity spans decades over the prior: its logarithm is what a polynomial can follow
-    cm3 = problem.series.grid.voxel_volume / 1000.0
-    degrees = tuple(range(1, s.chaos_degree + 1))
-    plain = fit_chaos(problem.space, z, y, degrees, outputs=outputs, status=status)
-    expanded = plain.sobol(GROUPS)
-    run.evidence(
-        sobol_evidence(indices, s.resolution),
-        chaos_evidence(plain, s.chaos_limit),
-        agreement_evidence(indices, expanded, s.agreement),
-    )
-    run.data(
-        "sensitivity",
-        {"sobol": indices.to_dict(), "chaos": {**plain.to_dict(), "indices": expanded.to_dict()}},
-    )
-    last = len(visits) - 1
-    rows = []
-    for i, name in enumerate(indices.names):
-        row: list[Any] = [name]
-        for q in range(2):
-            row += [
-                indices.first[i, q, last],
-                indices.total[i, q, last],
-                indices.total_half[i, q, last],
-                expanded.total[i, q, last],
-            ]
-        rows.append(row)
-    columns = [("factor", "")]
-    for quantity in QUANTITIES:
-        label = quantity.replace("_", " ")
-        columns += [
-            (f"{label}, first", ""),
-            (f"{label}, total", ""),
-            ("± 95 %", ""),
-            (f"{label}, total by chaos", ""),
-        ]
-    run.table(
-        "sobol", columns, rows, title=f"Sobol indices at {visits[last]}", section="sensitivity", order=2,
-        caption=f"Over the prior, {indices.base} base points; {len(z)} runs for the chaos expansion, {len(own)} of them shared with the design. The initial field and "
-        f"ADC_min are one factor: they depend on each other. The mean over the prior is {float(y[:, 1, last].mean() * cm3):.3g} cm³.",
-    )  # fmt: skip
-    _sobol_figure(run, problem, indices)
-
-
-def _sobol_figure(run: RunFolder, problem: GrowthProblem, indices: SobolIndices) -> None:
-    figure = new_figure(11, 4.2)
-    days = [v.day for v in problem.series.visits][1:]
-    colours = (
-        "#1f5a8a",
-        "#b5382a",
-        "#3f8f5b",
-        "#c98a1b",
-        "#7a4ea3",
-        "#2aa5a0",
-        "#8a8a8a",
-        "#5b4636",
-        "#d16ba5",
-    )
-    for q, axis in enumerate(figure.subplots(1, 2, sharey=True)):
-        for i, name in enumerate(indices.names):
-            values = indices.total[i, q]
-            axis.errorbar(days, values, indices.total_half[i, q], fmt="o-", ms=3, lw=1.2, capsize=2,
-                          color=colours[i % len(colours)], label=name)  # fmt: skip
-        axis.set(xlabel="time (days)", title=QUANTITIES[q].replace("_", " "), ylim=(0, 1.05))
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("total Sobol index")
-    figure.axes[1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    run.figure(
-        "sobol", figure, title="What drives the forecast", section="sensitivity", order=1,
-        caption="Total Sobol indices over the prior with 95 % bootstrap intervals.",
-        alt="Lines of total Sobol indices of each factor against time.",
-    )  # fmt: skip
 
 
 def calibration(
@@ -150,7 +39,7 @@ def calibration(
     if c is None:
         return
     space = problem.space
-    shared = [i for i, n in enumerate(space.names) if not n.startswith(("initial_", "growth_noise_"))]
+    shared = problem.shared
     part = ParameterSpace(tuple(space.parameters[i] for i in shared))
     middle = np.asarray(space.from_gaussian(result.posterior.mean(axis=0)[None, :]))[0]
     small, problem = _smaller(problem, reduced, result, shared, middle, visits, c.modes)
@@ -337,67 +226,3 @@ def _marginals(run: RunFolder, space: ParameterSpace, draws: np.ndarray, smoothe
         "marginals", figure, title="Shared parameters", section="calibration", order=1,
         caption="Posterior of the calibration and of the smoother with the prior.", alt="Histograms of each parameter.",
     )  # fmt: skip
-
-
-def budget(
-    run: RunFolder, problem: GrowthProblem, twin: ReducedGrowthTwin, result: Assimilated,
-    step: Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]], refined: Callable[[], Discretisation],
-) -> None:  # fmt: skip
-    """Where the spread of the last visit's forecast comes from, for both quantities."""
-    names = problem.space.names
-    groups = {
-        "shared parameters": [
-            i for i, n in enumerate(names) if not n.startswith(("initial_", "growth_noise_"))
-        ],
-        "initial field": [i for i, n in enumerate(names) if n.startswith("initial_")],
-        "growth noise (model form)": [i for i, n in enumerate(names) if n.startswith("growth_noise_")],
-    }
-    z, last = result.posterior, len(problem.series.visits) - 1
-    lines: list[list[BudgetLine]] = [[], []]
-    whole = visible(problem, twin, result.posterior_run[:, last])
-    shares = [_shares(z, values, list(groups.values())) for values in whole]
-    for g, (name, columns) in enumerate(groups.items()):
-        alone = np.repeat(z.mean(axis=0)[None, :], len(z), axis=0)
-        alone[:, columns] = z[:, columns]
-        coefficients, status = step(alone, f"budget {name.split(' (')[0]}")
-        for q, values in enumerate(visible(problem, twin, coefficients[status == 0][:, last])):
-            lines[q].append(
-                BudgetLine(
-                    name, float(values.std(ddof=1)), "posterior ensemble, all else at its mean; share by covariance",
-                    share=shares[q][g],
-                )
-            )  # fmt: skip
-    fine = refined()
-    last_visit = problem.series.visits[last].id
-    run.evidence(discretisation_evidence(fine, last_visit, tuple(q.replace("_", " ") for q in QUANTITIES)))
-    for q, quantity in enumerate(QUANTITIES):
-        middle = float(np.median(whole[q]))
-        relative = twin.qoi_error()[last, q]
-        sd_reduction = float(relative * middle)
-        lines[q].append(
-            BudgetLine(
-                "reduction", sd_reduction, "root mean square over unseen parameters", "reduction.error"
-            )
-        )
-        for which, source in (("time", "time step"), ("grid", "voxels")):
-            fit = (fine.time if which == "time" else fine.grid)[q]
-            how = "too few grids" if fit is None else f"posterior mean at full order, {fit.how}: half of 95 %"
-            lines[q].append(BudgetLine(source, fine.standard(q, which), how, "discretization.forecast"))
-        lines[q].append(BudgetLine("missing mechanisms beyond the growth noise", None, "not quantified"))
-        total = float(np.hypot(whole[q].std(ddof=1), sd_reduction))
-        table = budget_table(
-            f"{quantity.replace('_', ' ')} at {problem.series.visits[last].id}", "cm3", lines[q], total
-        )
-        run.table(
-            f"budget_{quantity}", table["columns"], table["rows"], section="budget", order=q,
-            title=f"{quantity.replace('_', ' ').capitalize()} at {problem.series.visits[last].id}",
-            caption="The scans tie the groups to each other: alone, a group moves the forecast more than all do together. Its share "
-            "is the covariance of its part (linear regression over the ensemble) with the forecast, so that shares add up.",
-        )  # fmt: skip
-
-
-def _shares(z: np.ndarray, values: np.ndarray, groups: list[list[int]]) -> list[float]:
-    """Covariance of each group's linear part with the values, over their variance (Li et al. 2010)."""
-    centred, y = z - z.mean(axis=0), values - values.mean()
-    slope = np.linalg.lstsq(centred, y, rcond=None)[0]
-    return [float(centred[:, c] @ slope[c] @ y / (y @ y)) for c in groups]

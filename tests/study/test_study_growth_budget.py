@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vvuq_twin.domain.keys import generator
-from vvuq_twin.study.growth_uncertainty import _shares
+from vvuq_twin.study.growth_budget import _shares
 
 
 def test_shares_of_a_linear_forecast_are_those_of_its_covariance() -> None:

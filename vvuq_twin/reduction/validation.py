@@ -1,0 +1,260 @@
+"""The error and the speed of the reduced growth model, measured on parameters that no basis has seen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .case import GrowthCase
+from .estimate import Probe, Scale, calibrated, indicator
+from .growth import ReducedGrowth, stepped
+from .propagate import propagate
+
+#: A tumour of fewer voxels is judged where it was at the first visit.
+FEW_VOXELS = 20
+#: Members the reduced model is timed with (it is meant for ensembles).
+CROWD = 64
+
+
+def least_norm(case: GrowthCase) -> float:
+    """Norm of the first tumour at the detection limit: smaller snapshots do not count relative to themselves."""
+    return case.n_detect * float(np.sqrt(max(int((case.mean >= case.n_detect).sum()), FEW_VOXELS)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Reduced against full order for a batch of unseen members.
+
+    Parameters
+    ----------
+    error : ndarray, shape (N, V)
+        See :func:`relative_error`; a tumour that is smaller than its first extent at the detection limit is
+        judged relative to that.
+    strict : ndarray, shape (N, V)
+        The same relative to the tumour itself however small, down to ``FEW_VOXELS`` voxels.
+    indicator : ndarray, shape (N, V)
+        Uncalibrated estimate of the error.
+    days : ndarray, shape (V,)
+        Since the start.
+    total, volume : ndarray, shape (2, N, V)
+        Visible cellularity (voxels) and volume (voxels), full order first.
+    status : ndarray of int, shape (N,)
+        Of the reduced model.
+    """
+
+    error: np.ndarray
+    strict: np.ndarray
+    indicator: np.ndarray
+    days: np.ndarray
+    total: np.ndarray
+    volume: np.ndarray
+    status: np.ndarray
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is known about the reduced model's error, from unseen draws of the prior.
+
+    Parameters
+    ----------
+    members : int
+    median, percentile_99, worst : float
+        Of the worst visit's relative L2 error inside the tumour. With fewer than 100 members the
+        percentile is the largest.
+    strict_worst : float
+        The worst error relative to the tumour itself, however small it has become.
+    scale : Scale
+        From the indicator to the error estimate.
+    tightness : float
+        Median of estimate over truth.
+    total_bias, total_sd, volume_bias, volume_sd : tuple of float
+        Relative error of the visible cellularity and volume per visit: mean, root mean square.
+    failed : int
+        Members with a status other than good.
+    """
+
+    members: int
+    median: float
+    percentile_99: float
+    worst: float
+    strict_worst: float
+    scale: Scale
+    tightness: float
+    total_bias: tuple[float, ...]
+    total_sd: tuple[float, ...]
+    volume_bias: tuple[float, ...]
+    volume_sd: tuple[float, ...]
+    failed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for a store or a report."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Processor time per member, one thread, in a crowd of ``CROWD`` members for the reduced order.
+
+    Parameters
+    ----------
+    full, equal, own : float
+        Full order; reduced order at the full order's steps; at its own, longer ones. Seconds.
+    offline : float
+        Training, seconds on the clock.
+    """
+
+    full: float
+    equal: float
+    own: float
+    offline: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers; ``speed_up`` is at equal steps, ``break_even`` members after which training has paid."""
+        return {
+            "speed_up": self.full / self.equal, "speed_up_own_steps": self.full / self.own,
+            "full_seconds": self.full, "reduced_seconds": self.own, "offline_seconds": self.offline,
+            "break_even": self.offline / max(self.full - self.own, 1e-300),
+        }  # fmt: skip
+
+
+def relative_error(
+    truth: np.ndarray, twin: np.ndarray, n_detect: float, first: np.ndarray, least: float = 0.0
+) -> float:
+    """Relative L2 difference of two fields (n,) inside the tumour, ``truth >= n_detect``.
+
+    Parameters
+    ----------
+    truth, twin, first : ndarray, shape (n,)
+        Full order, reduced order, and the initial field.
+    n_detect : float
+    least : float
+        A tumour of a smaller norm is judged relative to this one (:func:`least_norm`).
+
+    Notes
+    -----
+    A tumour that has nearly vanished has no meaningful error relative to itself. Where fewer than
+    ``FEW_VOXELS`` are detectable the difference is taken over the tumour's region at the start, relative to a
+    field at the detection limit there.
+    """
+    region = truth >= n_detect
+    if region.sum() < FEW_VOXELS:
+        region = first >= n_detect
+        least = max(least, n_detect * float(np.sqrt(region.sum())))
+    scale = max(float(np.linalg.norm(truth[region])), least, 1e-300)
+    return float(np.linalg.norm((twin - truth)[region])) / scale
+
+
+def _visible(fields: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    seen = fields >= limit
+    return (fields * seen).sum(axis=-1), seen.sum(axis=-1).astype(float)
+
+
+def visit_steps(case: GrowthCase) -> np.ndarray:
+    """Step at whose end each visit lies, -1 for a visit at the start; shape (V,)."""
+    steps = np.full(len(case.timeline.visits), -1, dtype=np.int64)
+    for s, v in enumerate(case.timeline.visit):
+        if v >= 0:
+            steps[v] = s
+    return steps
+
+
+def days_since_start(case: GrowthCase) -> np.ndarray:
+    """Time of each visit, days, shape (V,)."""
+    return np.asarray(case.timeline.visits, dtype=float) - case.timeline.t0
+
+
+def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray) -> np.ndarray:
+    """Uncalibrated relative error of each member at each visit, shape (N, V)."""
+    case = stepped(case, reduced.longest)
+    a0, driven, _ = reduced.inputs(case, theta)
+    states, _, _ = propagate(
+        reduced.operators, a0, driven, case.timeline.dt, reduced.limit, reduced.substeps, reduced.saturation
+    )
+    cells = reduced.rows[case.occupied[reduced.rows]]
+    fields = case.initial(case.values(theta).initial, cells)
+    missing = np.sqrt(np.maximum((fields**2).sum(axis=1) - (a0**2).sum(axis=1), 0.0))
+    out = indicator(
+        reduced.operators, probe, driven, case.timeline.dt, a0, missing, states, visit_steps(case),
+        exponent=reduced.saturation,
+    )  # fmt: skip
+    return np.asarray(out)
+
+
+def validate(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray) -> Comparison:
+    """Run both orders for a batch and compare them. Memory: one full-order run at a time."""
+    coefficients, status = reduced.run(case, theta)
+    visits = len(case.timeline.visits)
+    error, strict = np.zeros((len(theta), visits)), np.zeros((len(theta), visits))
+    total, volume = np.zeros((2, len(theta), visits)), np.zeros((2, len(theta), visits))
+    values = case.values(theta)
+    least = least_norm(case)
+    for i in range(len(theta)):
+        one = values.of(i)
+        first = case.initial(one.initial)
+        states, _ = case.solve(first, one)
+        truth, twin = states[0], reduced.reconstruct(coefficients[i])
+        for v in range(visits):
+            error[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0], least)
+            strict[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0])
+        total[0, i], volume[0, i] = _visible(truth, case.n_detect)
+        total[1, i], volume[1, i] = _visible(twin, case.n_detect)
+    raw = indicators(reduced, probe, case, theta)
+    return Comparison(error, strict, raw, days_since_start(case), total, volume, status)
+
+
+def judge(comparisons: list[Comparison]) -> Validation:
+    """Statistics of the error over all validation members, and the calibration of the estimate."""
+    good = np.concatenate([c.status for c in comparisons]) == 0
+    error = np.concatenate([c.error for c in comparisons])[good]
+    raw = np.concatenate([c.indicator for c in comparisons])[good]
+    total = np.concatenate([c.total for c in comparisons], axis=1)[:, good]
+    volume = np.concatenate([c.volume for c in comparisons], axis=1)[:, good]
+    worst = error.max(axis=1)
+    scale = calibrated(error, raw, comparisons[0].days)
+    estimate = scale(raw, comparisons[0].days).max(axis=1)
+
+    def relative(pair: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        # a tumour below a few voxels has no meaningful relative error
+        gap = (pair[1] - pair[0]) / np.maximum(pair[0], FEW_VOXELS)
+        return tuple(gap.mean(axis=0).tolist()), tuple(np.sqrt((gap**2).mean(axis=0)).tolist())
+
+    total_bias, total_sd = relative(total)
+    volume_bias, volume_sd = relative(volume)
+    return Validation(
+        members=len(good),
+        median=float(np.median(worst)),
+        percentile_99=float(np.quantile(worst, 0.99, method="higher")),
+        worst=float(worst.max()),
+        strict_worst=float(np.concatenate([c.strict for c in comparisons])[good].max()),
+        scale=scale,
+        tightness=float(np.median(estimate / np.maximum(worst, 1e-300))),
+        total_bias=total_bias,
+        total_sd=total_sd,
+        volume_bias=volume_bias,
+        volume_sd=volume_sd,
+        failed=int((~good).sum()),
+    )
+
+
+def measure(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, offline: float = 0.0) -> Timings:
+    """Time both orders on members (N, p). Processor time: what other programs do does not count."""
+    crowd = np.resize(theta, (max(CROWD, len(theta)), theta.shape[1]))
+
+    def quick(model: ReducedGrowth) -> float:
+        model.run(case, crowd)  # compile first
+        start = time.process_time()
+        model.run(case, crowd)
+        return (time.process_time() - start) / len(crowd)
+
+    values = case.values(theta)
+    start = time.process_time()
+    for i in range(len(theta)):
+        one = values.of(i)
+        first = case.initial(one.initial)
+        case.solve(first, one)
+    full = (time.process_time() - start) / len(theta)
+    equal = replace(reduced, longest=float(case.timeline.dt[case.timeline.dt > 0].min()))
+    return Timings(full, quick(equal), quick(reduced), offline)

@@ -146,7 +146,31 @@ def test_every_map_is_near_its_truth_and_its_error_is_of_the_right_size(folder: 
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(BadInput, match="holds something else"):
         write_quantified(found, tmp_path / "mine")
+    with pytest.raises(BadInput, match="a file, not a folder"):
+        write_quantified(found, tmp_path / "mine" / "thesis.txt")
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".part")] == []
+
+
+def test_voxels_without_data_are_left_out(tmp_path: Path) -> None:
+    """A visit that was moved onto another has no data at the edge; what is inside is found as before."""
+    data = _patient(tmp_path)
+    data["visits"] = data["visits"][:2]
+    for name in ("dwi", "vfa", "dce", "pet"):
+        array, grid = read_image(tmp_path / f"{name}.nii.gz")
+        array = array.astype(float)
+        array[..., :2, :, :] = np.nan
+        write_image(tmp_path / f"{name}.nii.gz", array, grid)
+        for visit in data["visits"]:
+            if name in visit["images"]:
+                visit["images"][name]["missing"] = "nan"
+    (tmp_path / "patient.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    v1, v2 = quantify(tmp_path).visits
+    for one, name, truth in ((v1, "adc", 1.3e-3), (v1, "ktrans", KTRANS), (v1, "t1_map", T1)):
+        values, errors = one.maps[name].values, one.maps[name].error
+        assert np.isnan(values[:2]).all()
+        assert np.median(values[SMALLER]) == pytest.approx(truth, rel=0.08)
+        assert np.isfinite(errors[SMALLER]).all()
+    assert np.isfinite(v2.maps["suv"].error).all() and np.isfinite(v2.numbers["suv"]["maximum"])
 
 
 def test_an_outlined_artery_is_the_input(tmp_path: Path) -> None:

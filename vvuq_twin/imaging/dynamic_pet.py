@@ -8,6 +8,7 @@ from ..domain.errors import BadInput
 from ..kinetics.fit import TracerFit, fit_tracer
 from ..kinetics.graphical import patlak_plot
 from ..kinetics.tracer import TWO_TISSUE_IRREVERSIBLE
+from .noise import bright_part
 from .perfusion_maps import QuantityMap
 
 
@@ -55,7 +56,7 @@ def uptake_maps(
     blood = np.concatenate([[0.0], np.maximum(curve, 0.0), [max(float(curve[-1]), 0.0)]])
     times, keep = np.unique(times, return_index=True)
     blood = blood[keep]
-    body = series.mean(axis=0) > 0.05 * np.percentile(series.mean(axis=0), 99.5)
+    body = bright_part(series.mean(axis=0), 0.05, 99.5)
     start = float(frames[-1, 1]) / 2.0
     plot = patlak_plot(series[:, body].T, blood * plasma_ratio, times, start, frames=frames)
     maps = {}

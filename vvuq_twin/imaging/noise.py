@@ -52,6 +52,15 @@ def repeatability(modality: str, organ: str) -> Repeatability:
     return organs.get(organ) or organs["any"]
 
 
+def bright_part(image: np.ndarray, share: float = 0.1, percent: float = 98.0) -> np.ndarray:
+    """Voxels above a share of a high percentile: the body, without the air around it. Missing voxels are not of it."""
+    there = np.isfinite(image)
+    if not there.any():
+        return there
+    with np.errstate(invalid="ignore"):
+        return np.asarray(image > share * np.percentile(image[there], percent))
+
+
 @dataclass(frozen=True)
 class VoxelNoise:
     """Noise of single voxels.

@@ -18,6 +18,7 @@ from ..kinetics.fit import TracerFit, fit_tracer
 from ..kinetics.tracer import EXTENDED_TOFTS, TracerModel
 from .contrast import concentration, concentration_error, refuse_saturation
 from .dce import DceSeries
+from .noise import bright_part
 from .t1 import T1Map, t1_nonlinear
 from .vessel import VesselCurve, measured_input
 
@@ -85,9 +86,7 @@ def series_t1(series: DceSeries, b1: np.ndarray | None = None) -> T1Map:
     free = len(series.vfa_flips) - 2
     if free < 1:
         return first
-    bright = series.vfa.max(axis=0)
-    body = bright > 0.1 * np.percentile(bright, 98)
-    noise = pooled_noise(first.residual[body], free)
+    noise = pooled_noise(first.residual[bright_part(series.vfa.max(axis=0))], free)
     return t1_nonlinear(series.vfa, series.vfa_flips, series.vfa_repetition_time, b1, noise)
 
 
@@ -135,11 +134,7 @@ def perfusion_maps(
     sequence = (flip, series.repetition_time, series.relaxivity)
     c = concentration(series.signal, baseline, found.t1, *sequence)
     with np.errstate(invalid="ignore"):
-        body = (
-            (baseline > 0.1 * np.percentile(baseline, 98))
-            & (found.t1 > t1_range[0])
-            & (found.t1 < t1_range[1])
-        )
+        body = bright_part(baseline) & (found.t1 > t1_range[0]) & (found.t1 < t1_range[1])
     region = series.tumour & body
     if not region.any():
         raise BadInput(

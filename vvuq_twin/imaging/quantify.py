@@ -21,7 +21,7 @@ from .dce import DceSeries, read_dce
 from .diffusion import fit_adc
 from .dynamic_pet import uptake_maps
 from .extent import extent, lesions
-from .noise import voxel_noise
+from .noise import bright_part, voxel_noise
 from .perfusion_maps import PerfusionMaps, QuantityMap, perfusion_maps
 from .phenotype import phenotype
 from .response import criterion, response
@@ -166,8 +166,7 @@ def _diffusion(out: VisitResult, ref: ImageRef) -> None:
             f"the dwi image holds {len(array) if array.ndim == 4 else 1} volumes for {b.size} b-values", ref.field,
             "give one volume a b-value, in one file",
         )  # fmt: skip
-    bright = array[np.argmin(b)]
-    body = bright > 0.1 * np.percentile(bright, 98)
+    body = bright_part(array[np.argmin(b)])
     noise = voxel_noise(array[np.argmax(b)], body, grid.spacing).sd
     found = fit_adc(np.where(body, array, np.nan), b, noise)
     out.add("adc", grid, QuantityMap(found.adc, found.adc_se, "mm2/s"))
@@ -267,10 +266,10 @@ def _emission(out: VisitResult, patient: Patient, ref: ImageRef) -> None:
         half_life=None if half_life is None else float(half_life),
         since_injection=float(ref.acquisition.get("injection_to_reference_s") or 0.0),
     )  # fmt: skip
-    body = array > 0.05 * np.percentile(array, 99.5)
+    body = bright_part(array, 0.05, 99.5)
     noise = voxel_noise(values, body, grid.spacing).sd
     out.add("suv", grid, QuantityMap(values, np.full(values.shape, noise), "g/mL"))
-    out.numbers["suv"] = {"maximum": float(values.max()), "voxel_noise": noise}
+    out.numbers["suv"] = {"maximum": float(np.nanmax(values)), "voxel_noise": noise}
 
 
 def _frames(out: VisitResult, visit: Visit) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import BadInput, CannotWrite
@@ -58,6 +60,53 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> Path:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def require_empty(out: Path) -> None:
+    """Refuse an output folder that is not new or empty.
+
+    Raises
+    ------
+    BadInput
+        If the folder holds something, is a file, or cannot be read.
+    """
+    try:
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise cannot_read(out, error) from error
+    if taken:
+        raise BadInput("the folder is there already and is not empty", str(out), "choose another with --out")
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of ``out`` when the block ends; after an error nothing is left of it.
+
+    A folder that stands at ``out`` is replaced: check first that it may be (:func:`require_empty`).
+
+    Raises
+    ------
+    BadInput
+        If the folder cannot be written or the disk is full.
+    """
+    out = Path(out).resolve()
+    mark = uuid.uuid4().hex
+    part, old = out.parent / f".part-{mark}", out.parent / f".part-{mark}-old"
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if out.exists():
+            os.rename(out, old)
+        os.rename(part, out)
+    except CannotWrite as error:  # names a file of the folder that nobody will find
+        raise CannotWrite(error.problem, str(out), error.mend) from error
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    finally:
+        if old.exists() and not out.exists():  # stopped between the two
+            os.rename(old, out)
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> Path:

@@ -12,6 +12,26 @@ from pydantic import BaseModel, ValidationError
 from .errors import BadInput, near
 
 
+def yaml_text(path: Path) -> str:
+    """The text of a YAML file.
+
+    Raises
+    ------
+    BadInput
+        If the file is missing, is a folder, or cannot be read as UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadInput("the file does not exist", str(path), "check the path") from error
+    except IsADirectoryError as error:
+        raise BadInput("this is a folder, not a file", str(path), "name the YAML file in it") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            "the file cannot be read", str(path), "check its permissions and that it is UTF-8"
+        ) from error
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -21,17 +41,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If the file is missing, unreadable, not YAML, or not a mapping.
     """
     path = Path(path)
+    text = yaml_text(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInput("the file does not exist", str(path), "check the path") from error
-    except IsADirectoryError as error:
-        raise BadInput("this is a folder, not a file", str(path), "name the YAML file in it") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            "the file cannot be read", str(path), "check its permissions and that it is UTF-8"
-        ) from error
-    except yaml.YAMLError as error:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-13-45 is a ValueError
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise BadInput(

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from .errors import BadInput
+from .yamlfile import yaml_text
 
 _INT = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
 _FLOAT = re.compile(
@@ -85,16 +86,7 @@ def read_lined(path: Path) -> Lined:
         If the file is missing, unreadable, not YAML, not a mapping, or has a key twice.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BadInput("the file does not exist", str(path), "check the path") from error
-    except IsADirectoryError as error:
-        raise BadInput("this is a folder, not a file", str(path), "name the YAML file in it") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            "the file cannot be read", str(path), "check its permissions and that it is UTF-8"
-        ) from error
+    text = yaml_text(path)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import BadInput, near
-from ..domain.files import cannot_write, write_text
+from ..domain.files import require_empty, whole_folder, write_text
 from ..domain.grid import Grid
 from ..domain.patient import ImageRef, Patient, Visit, load_patient
 from .alignment import Alignment, Kind, align, foreground, lie_on
@@ -120,15 +117,12 @@ def bring_together(
     deviation that the registration's error gives each voxel.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput("the folder is there already and is not empty", str(out), "choose another with --out")
+    require_empty(out)
     patient = load_patient(Path(folder))
     first = patient.visits[0]
     grid = _grid_of(first)
-    part = out.resolve().parent / f".part-{uuid.uuid4().hex}"
     done: list[Brought] = []
-    try:
-        part.mkdir(parents=True)
+    with whole_folder(out) as part:
         written: dict[str, Any] = {}
         for n, visit in enumerate(patient.visits):
             if progress is not None:
@@ -149,13 +143,6 @@ def bring_together(
         if progress is not None:
             progress("register", len(patient.visits), len(patient.visits))
         _write_patient(patient, Path(folder), grid, written, part, done)
-        if out.exists():
-            out.rmdir()
-        os.rename(part, out.resolve())
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return done
 
 

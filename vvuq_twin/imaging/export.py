@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..domain.errors import BadInput
-from ..domain.files import cannot_write
+from ..domain.files import require_empty, whole_folder
 from ..domain.grid import Grid
 from ..domain.patient import Visit, load_patient
 from .dicom.deidentify import DAY_ZERO, new_uid
@@ -55,25 +51,15 @@ def export_patient(folder: Path, out: Path, progress: Progress | None = None) ->
     is written for them, with the patient's pseudonym, dated from 1 January 2000.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput("the folder is there already and is not empty", str(out), "choose another with --out")
+    require_empty(out)
     patient = load_patient(Path(folder))
-    part = out.resolve().parent / f".part-{uuid.uuid4().hex}"
-    try:
-        part.mkdir(parents=True)
+    with whole_folder(out) as part:
         for n, visit in enumerate(patient.visits):
             if progress is not None:
                 progress("export", n, len(patient.visits))
             _visit(visit, Path(folder), part / visit.id, patient.id)
         if progress is not None:
             progress("export", len(patient.visits), len(patient.visits))
-        if out.exists():
-            out.rmdir()
-        os.rename(part, out.resolve())
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return sorted(p for p in out.rglob("*") if p.is_file())
 
 

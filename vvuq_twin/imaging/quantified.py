@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..domain.errors import BadInput
-from ..domain.files import cannot_write, write_text
+from ..domain.files import whole_folder, write_text
 from .quantify import Quantified, VisitResult
 from .write import write_image
 
@@ -28,13 +25,13 @@ def write_quantified(found: Quantified, folder: Path) -> Path:
         If the folder is there already and is not one of these, or cannot be written.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput("this is a file, not a folder", str(folder), "name a new folder with --out")
     if folder.exists() and not (folder / "quantify.json").is_file() and any(folder.iterdir()):
         raise BadInput(
             "the folder holds something else", str(folder), "name an empty or a new folder with --out"
         )
-    staging = folder.parent / f".part-{uuid.uuid4().hex}"
-    try:
-        staging.mkdir(parents=True)
+    with whole_folder(folder) as staging:
         table: dict[str, Any] = {
             "patient": found.patient,
             "visits": [],
@@ -44,13 +41,6 @@ def write_quantified(found: Quantified, folder: Path) -> Path:
         for visit in found.visits:
             table["visits"].append(_visit(visit, staging / visit.id))
         write_text(staging / "quantify.json", json.dumps(_plain(table), indent=1) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(staging, folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return folder
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import re
-import shutil
-import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...domain.errors import BadInput
-from ...domain.files import cannot_write, write_text, write_with
+from ...domain.files import require_empty, whole_folder, write_text, write_with
 from ..write import write_image
 from .deidentify import deidentify
 from .folder import Progress
@@ -62,17 +59,8 @@ def import_dicom(folder: Path, out: Path, progress: Progress | None = None) -> P
         raise BadInput(
             "no series has a role that the package knows", str(folder), "see the reasons with --dry-run"
         )
-    part = out.resolve().parent / f".part-{uuid.uuid4().hex}"
-    try:
-        part.mkdir(parents=True)
+    with whole_folder(out) as part:
         _write(plan, part, pseudonym, progress)
-        if out.exists():
-            out.rmdir()
-        os.rename(part, out.resolve())
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return plan
 
 
@@ -84,10 +72,7 @@ def require_free(out: Path) -> str:
     BadInput
         If the folder is there and not empty, or its name is no pseudonym.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(
-            "the patient folder is there already and is not empty", str(out), "choose another with --out"
-        )
+    require_empty(out)
     pseudonym = out.resolve().name
     if not _NAME.match(pseudonym):
         raise BadInput(

@@ -132,7 +132,7 @@ def _leave_one_out(y: np.ndarray, statistic: Statistic) -> tuple[np.ndarray, np.
 
 
 def _strata(inside: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Inputs grouped by the sets (rows of ``inside``) they are in; a lone one joins the group before it."""
+    """Inputs grouped by the sets (rows of ``inside``) they are in; a lone one joins the group before it, a lone first one the next."""
     used = np.flatnonzero(inside.any(axis=0))
     # the sets an input is in, as the bits of one number
     code = (1 << np.arange(len(inside))) @ inside[:, used]
@@ -144,4 +144,6 @@ def _strata(inside: np.ndarray) -> tuple[np.ndarray, ...]:
             groups[-1] = np.concatenate([groups[-1], rows])
         else:
             groups.append(rows)
+    if len(groups) > 1 and len(groups[0]) < 2:
+        groups[:2] = [np.concatenate(groups[:2])]
     return tuple(groups)

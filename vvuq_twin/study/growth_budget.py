@@ -55,7 +55,11 @@ def budget(
         )
         for which, source in (("time", "time step"), ("grid", "voxels")):
             fit = (fine.time if which == "time" else fine.grid)[q]
-            how = "too few grids" if fit is None else f"posterior mean at full order, {fit.how}: half of 95 %"
+            how = (
+                "too few grids, or a failed run"
+                if fit is None
+                else f"posterior mean at full order, {fit.how}: half of 95 %"
+            )
             lines[q].append(BudgetLine(source, fine.standard(q, which), how, "discretization.forecast"))
         lines[q].append(BudgetLine("missing mechanisms beyond the growth noise", None, "not quantified"))
         total = float(np.hypot(whole[q].std(ddof=1), sd_reduction))

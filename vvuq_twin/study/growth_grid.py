@@ -48,9 +48,9 @@ class Discretisation:
     step : tuple of float
         Days; the first is the study's.
     by_grid, by_step : ndarray, shape (2, k)
-        Visible total cellularity and volume, cm3.
+        Visible total cellularity and volume, cm3; NaN where a run failed.
     grid, time : tuple of Found or None
-        Of each quantity; None where there were fewer than three grids.
+        Of each quantity; None where there were fewer than three grids, or a run failed.
     """
 
     spacing: tuple[float, ...]
@@ -96,7 +96,10 @@ def discretisation(
 
     def run(part: Refined, line: Timeline, p: GrowthParameters) -> tuple[float, float]:
         w = None if case.exposure is None else case.exposure[part.parent]
-        out = advance(part.faces, start[part.parent], p, line, w, case.law)[0][0, visit]
+        states, status = advance(part.faces, start[part.parent], p, line, w, case.law)
+        if status[0] != 0:
+            return np.nan, np.nan
+        out = states[0, visit]
         seen = out >= case.n_detect
         cm3 = part.faces.grid.voxel_volume / 1000.0
         return cm3 * float((out * seen).sum()), cm3 * float(seen.sum())
@@ -133,7 +136,7 @@ def central_discretisation(model: str, z: np.ndarray, visit: int) -> Discretisat
 
 def _fit(sizes: list[float], values: np.ndarray) -> Found | None:
     """Uncertainty of the first value: least squares where there are four sizes, Celik's procedure for three."""
-    if len(sizes) < 3:
+    if len(sizes) < 3 or not np.isfinite(values).all():
         return None
     if len(sizes) > 3:
         fit = least_squares_uncertainty(sizes, values.tolist())

@@ -8,7 +8,7 @@ import pytest
 from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.domain.grid import Grid
 from vvuq_twin.physics.faces import assemble
-from vvuq_twin.physics.growth import GrowthParameters, Heterogeneity, advance, parameters_from
+from vvuq_twin.physics.growth import GrowthParameters, Heterogeneity, advance
 from vvuq_twin.physics.rowmath import exp_row, log_row
 from vvuq_twin.physics.timeline import timeline
 
@@ -99,21 +99,6 @@ def test_every_step_ends_with_the_last_visit(faces, start):
     steps, _ = advance(faces, start[0], p, plan, every_step=True)
     assert steps.shape == (1, plan.used, faces.n)
     np.testing.assert_array_equal(steps[0, -1], visits[0, -1])
-
-
-def test_parameters_by_name(faces):
-    n = 4
-    values = {
-        "D_white": np.full(n, 0.2),
-        "D_grey": np.full(n, 0.1),
-        "k": np.full(n, 0.03),
-        "alpha_rt": np.full(n, 0.05),
-    }
-    p = parameters_from(values | {"adc_min": np.ones(n)}, faces)
-    np.testing.assert_array_equal(p.diffusivity, [[0.2, 0.1]] * n)
-    np.testing.assert_array_equal(p.radiosensitivity, np.full(n, 0.05))
-    with pytest.raises(BadInput, match="'D_grey' is missing"):
-        parameters_from({"D_white": np.ones(1), "k": np.ones(1)}, faces)
 
 
 def test_wrong_shapes_are_bad_input(faces, start):

@@ -294,10 +294,6 @@ class ParameterSpace:
         """The SALib problem on the unit cube, to be mapped by ``from_gaussian(ndtri(u))``."""
         return {"num_vars": self.size, "names": list(self.names), "bounds": [[0.0, 1.0]] * self.size}
 
-    def integer_seed(self, seed: int, purpose: str) -> int:
-        """A seed for a library that takes an integer."""
-        return integer(seed, purpose)
-
 
 def posterior_space(
     space: ParameterSpace, theta: np.ndarray, weights: np.ndarray | None = None, knots: int = 33

@@ -1,4 +1,4 @@
-"""Tofts, extended Tofts and Patlak: concentration in tissue, and fits of many voxels.
+"""Tofts, extended Tofts and Patlak: concentration in tissue, and the extended Tofts fit of many voxels.
 
 ``C = vp Cp + Ktrans exp(-kep t) * Cp`` with ``kep = Ktrans / ve`` (Tofts et al. 1999, J Magn Reson Imaging 10:223).
 Times are in minutes, rates in 1/min, concentrations in mM. All tracer models are in :mod:`tracer`.
@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from ..domain.errors import BadInput
 from .convolution import exponential_convolution
-from .fit import TracerFit, fit_tracer
-from .tracer import EXTENDED_TOFTS, PATLAK
+from .fit import fit_tracer
+from .tracer import EXTENDED_TOFTS
 
 
 def extended_tofts(
@@ -45,7 +45,7 @@ class Fit:
     Parameters
     ----------
     ktrans, ve, vp : ndarray, shape (n,)
-        1/min and fractions; ve is NaN where no tracer returns within the data (Patlak).
+        1/min and fractions.
     ktrans_se, ve_se, vp_se : ndarray, shape (n,)
         Standard errors by the linearised model with independent residuals; NaN where a parameter stands at
         its bound or cannot be identified.
@@ -63,26 +63,6 @@ class Fit:
     vp_se: np.ndarray
     residual_sd: np.ndarray
     used: np.ndarray
-
-
-def _fit(found: TracerFit) -> Fit:
-    missing = np.full(len(found.used), np.nan)
-    v, e = found.values, found.errors
-    return Fit(
-        v["ktrans"], v.get("ve", missing), v["vp"], e["ktrans"], e.get("ve", missing), e["vp"],
-        found.residual_sd, found.used,
-    )  # fmt: skip
-
-
-def fit_patlak(curves: np.ndarray, cp: ArrayLike, times: ArrayLike) -> Fit:
-    """Non-negative linear least squares for (Ktrans, vp); NaN marks a missing sample.
-
-    Raises
-    ------
-    BadInput
-        If the shapes do not fit.
-    """
-    return _fit(fit_tracer(PATLAK, curves, cp, times))
 
 
 def fit_extended_tofts(
@@ -111,4 +91,8 @@ def fit_extended_tofts(
     BadInput
         If the shapes do not fit.
     """
-    return _fit(fit_tracer(EXTENDED_TOFTS, curves, cp, times, rates=rates))
+    found = fit_tracer(EXTENDED_TOFTS, curves, cp, times, rates=rates)
+    v, e = found.values, found.errors
+    return Fit(
+        v["ktrans"], v["ve"], v["vp"], e["ktrans"], e["ve"], e["vp"], found.residual_sd, found.used
+    )  # fmt: skip

@@ -11,7 +11,6 @@ the kill integrates A(t) exactly over the step, diffusion is explicit and of sec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,31 +136,6 @@ class Kill:
         terms = self.maps.shape[0]
         if self.amount.shape[1:] != (2, terms) or self.strength.shape[1] != terms:
             raise BadInput("amounts, maps and strengths of the kill are not of the same terms", "growth")
-
-
-def parameters_from(values: Mapping[str, np.ndarray], faces: Faces) -> GrowthParameters:
-    """Parameters by name: ``D_<label>``, ``k``, ``alpha_drug``, ``beta_drug``, ``exposure_weight``,
-    ``alpha_rt``, ``alpha_beta``; those left out take the defaults of :meth:`GrowthParameters.of`.
-
-    Raises
-    ------
-    BadInput
-        If the growth rate or the diffusivity of a tissue is missing.
-    """
-    for name in ["k", *(f"D_{label}" for label in faces.names)]:
-        if name not in values:
-            raise BadInput(
-                f"the parameter '{name}' is missing", "growth parameters", "give it a prior in the study"
-            )
-    d = np.stack([np.atleast_1d(values[f"D_{label}"]) for label in faces.names], axis=-1)
-    names = {
-        "alpha_drug": "drug_kill",
-        "beta_drug": "drug_decay",
-        "exposure_weight": "exposure_weight",
-        "alpha_rt": "radiosensitivity",
-        "alpha_beta": "alpha_beta",
-    }
-    return GrowthParameters.of(d, values["k"], **{names[k]: v for k, v in values.items() if k in names})
 
 
 def advance(

@@ -15,8 +15,7 @@ is a hidden constant on a Gauss-Hermite grid (:func:`nodes`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
@@ -81,11 +80,6 @@ class LesionPopulation:
     def from_vector(cls, theta: np.ndarray) -> LesionPopulation:
         """From values in the order of :func:`hyperpriors`, shape (p,)."""
         return cls(*(float(v) for v in theta))
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, float]) -> LesionPopulation:
-        """From a mapping with exactly these names."""
-        return cls(**{f.name: float(values[f.name]) for f in fields(cls)})
 
 
 #: Coordinates that decide whether a lesion is seen at all; the others decide how large it is read.

@@ -18,6 +18,21 @@ _STARTS, _STEPS = 3, 60
 
 
 @numba.njit(cache=True)
+def _fixed_column(
+    edges: np.ndarray, frames: bool, rate: np.ndarray, curve: np.ndarray, integral: np.ndarray, value: np.ndarray,
+    late: np.ndarray,
+) -> None:  # fmt: skip
+    """A curve at the samples or averaged over the frames (value), and its derivative with respect to the delay (late)."""
+    for j in range(value.shape[0]):
+        if frames:
+            w = edges[2 * j + 1] - edges[2 * j]
+            value[j] = (integral[2 * j + 1] - integral[2 * j]) / w
+            late[j] = -(curve[2 * j + 1] - curve[2 * j]) / w
+        else:
+            value[j], late[j] = curve[j], -rate[j]
+
+
+@numba.njit(cache=True)
 def _columns(
     ta: np.ndarray, ca: np.ndarray, blood: np.ndarray, edges: np.ndarray, frames: bool, has_blood: bool, stays: bool,
     log_rates: np.ndarray, delay: float, F: np.ndarray, work: np.ndarray, value: np.ndarray, slope: np.ndarray,
@@ -31,25 +46,13 @@ def _columns(
     m = 0
     if has_blood:
         integrate(ta, blood, at, c, g, one, two)
-        for j in range(T):
-            if frames:
-                w = edges[2 * j + 1] - edges[2 * j]
-                value[m, j] = (one[2 * j + 1] - one[2 * j]) / w
-                late[m, j] = -(c[2 * j + 1] - c[2 * j]) / w
-            else:
-                value[m, j], late[m, j] = c[j], -g[j]
-            slope[m, j] = 0.0
+        _fixed_column(edges, frames, g, c, one, value[m], late[m])
+        slope[m] = 0.0
         m += 1
     integrate(ta, ca, at, c, g, one, two)
     if stays:
-        for j in range(T):
-            if frames:
-                w = edges[2 * j + 1] - edges[2 * j]
-                value[m, j] = (two[2 * j + 1] - two[2 * j]) / w
-                late[m, j] = -(one[2 * j + 1] - one[2 * j]) / w
-            else:
-                value[m, j], late[m, j] = one[j], -c[j]
-            slope[m, j] = 0.0
+        _fixed_column(edges, frames, c, one, two, value[m], late[m])
+        slope[m] = 0.0
         m += 1
     e, d, q = work[0], work[1], work[2]
     for i in range(log_rates.shape[0]):

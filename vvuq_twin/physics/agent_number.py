@@ -14,6 +14,13 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+class Link(Entry):
+    """What joins two compartments or species, in the direction of the flow."""
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+
+
 class Number(Entry):
     """A quantity with its unit, source and spread (standard deviation of the logarithm)."""
 

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from .agent_number import Entry, Number
+from .agent_number import Entry, Link, Number
 
 
-class Flow(Entry):
+class Flow(Link):
     """A first-order flow between compartments or species; to "out" is a loss."""
 
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
     rate: Number
 
 
-class MichaelisMenten(Entry):
+class MichaelisMenten(Link):
     """A flow that saturates, ``vmax c/(half + c)`` with c the amount over the central volume."""
 
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
     vmax: Number
     half: Number
 
 
-class Capped(Entry):
+class Capped(Link):
     """A first-order flow into a compartment that holds only so much."""
 
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
     rate: Number
     capacity: Number
 

@@ -22,7 +22,7 @@ from ..kinetics.pbpk import Body, Value
 from ..kinetics.plasma import OUT, Course, Dose, PlasmaModel, course, rate_matrix
 from ..kinetics.saturable import CappedFlow, SaturableFlow, SaturableModel
 from .agent_body import BodyEntry, Nuclide, Radiobiology, body_parameters, make_body
-from .agent_number import Entry, Number
+from .agent_number import Entry, Link, Number
 from .agent_plasma import Capped, Effect, Flow, MichaelisMenten, Plasma
 from .drug import Binding, Drug, Exchange, Uptake
 from .effect import Hill
@@ -56,28 +56,22 @@ class Moving(Entry):
     plasma: InPlasma = InPlasma()
 
 
-class TissueFlow(Entry):
+class TissueFlow(Link):
     """A first-order flow between species per volume of tissue; to "out" is a loss."""
 
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
     rate: PerTissue
 
 
-class SaturableBinding(Entry):
+class SaturableBinding(Link):
     """``k_on (capacity - C_to) c_from``: k_on per concentration in the interstitium, capacity per volume of tissue."""
 
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
     on: PerTissue = Field(alias="k_on")
     capacity: PerTissue
 
 
-class SaturableUptake(Entry):
+class SaturableUptake(Link):
     """Uptake and efflux of cells after Zhan & Xu, amounts in cells per 1e5 cells, cells per volume of tissue."""
 
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
     rate: PerTissue
     half_in: PerTissue
     half_out: PerTissue

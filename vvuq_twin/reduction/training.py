@@ -1,8 +1,9 @@
 """The offline part of the reduced growth model, in pieces that can run as batches anywhere.
 
 ``training_parameters`` -> ``run_full`` (per batch) -> ``assemble`` -> ``propose`` and again -> ``validate``
-(per batch) -> ``judge``, the last two from :mod:`~vvuq_twin.reduction.validation`; :func:`train` joins them and adds the worst validation members to the training until
-the error is small enough. The last judgement is always on parameters that no basis has seen.
+(per batch) -> ``judge``, the last two from :mod:`~vvuq_twin.reduction.validation`; :func:`train` joins them and
+adds the worst validation members to the training until the error is small enough. The last judgement is always
+on parameters that no basis has seen.
 """
 
 from __future__ import annotations

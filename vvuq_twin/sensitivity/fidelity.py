@@ -25,6 +25,7 @@ from ..ensemble.run import BatchFunction, run_batches
 from ..multifidelity import Fidelity, MultifidelityResult, run_multifidelity
 from ..multifidelity.campaign import Progress
 from .groups import Groups, dependent, grouped
+from .sobol import plain
 
 
 def sobol_terms(
@@ -88,17 +89,13 @@ class FidelitySobol:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
-        parts = {
-            k: getattr(self, k).astype(object) for k in ("first", "first_half", "total", "total_half", "variance")
-        }  # fmt: skip
-        for values in parts.values():
-            values[~np.isfinite(values.astype(float))] = None
+        parts = ("first", "first_half", "total", "total_half", "variance")
         plan = self.result.plan
         return {
             "method": "multi-fidelity Sobol (Saltelli 2010, Jansen)",
             "factors": list(self.names),
             "outputs": list(self.outputs),
-            **{k: v.tolist() for k, v in parts.items()},
+            **{k: plain(getattr(self, k)) for k in parts},
             "scheme": plan.scheme.name,
             "base_points": {self.result.names[m]: n for m, n in plan.runs.items()},
             "confidence": self.result.confidence,

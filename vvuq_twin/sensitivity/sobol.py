@@ -166,7 +166,7 @@ class SobolIndices:
             "method": "Sobol (Saltelli 2010, Jansen)",
             "factors": list(self.names),
             "outputs": list(self.outputs),
-            **{k: _plain(v) for k, v in parts.items()},
+            **{k: plain(v) for k, v in parts.items()},
             "mean": self.mean.tolist(),
             "variance": self.variance.tolist(),
             "base_points": self.base,
@@ -177,11 +177,11 @@ class SobolIndices:
         }
 
 
-def _plain(values: np.ndarray) -> Any:
+def plain(values: np.ndarray) -> Any:
     """Nested lists with None for what is undefined (JSON has no NaN)."""
-    plain = values.astype(object)
-    plain[~np.isfinite(values)] = None
-    return plain.tolist()
+    found = values.astype(object)
+    found[~np.isfinite(values)] = None
+    return found.tolist()
 
 
 def sobol_indices(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,14 +18,9 @@ from ..reduction.estimate import Probe, Scale
 from ..reduction.growth import ReducedGrowth, stepped
 from ..reduction.propagate import OK, drug_integrals, propagate
 from ..reduction.validation import days_since_start, indicators
-from .model import Operator, State, Trajectory, segment
+from .model import Fields, Operator, State, Trajectory, segment
 from .observe import Burden, FullFields, ReducedFields
 from .trust import Trust, outside_range
-
-
-def _conditioned(state: State, conditioning: Mapping[str, Any] | None) -> State:
-    """A state with some of its entries replaced."""
-    return replace(state, **conditioning) if conditioning else state
 
 
 def _events(case: GrowthCase, events: Timeline | None, t0: float, t1: float) -> GrowthCase:
@@ -33,13 +29,8 @@ def _events(case: GrowthCase, events: Timeline | None, t0: float, t1: float) -> 
 
 
 @dataclass(frozen=True)
-class FullOrderGrowth:
-    """The growth model on all voxels.
-
-    Parameters
-    ----------
-    case : GrowthCase
-    """
+class _GrowthOrder(ABC):
+    """What both orders take from the case."""
 
     case: GrowthCase
 
@@ -55,10 +46,36 @@ class FullOrderGrowth:
     def initial(
         self, theta: np.ndarray, conditioning: Mapping[str, Any] | None = None, key: Any = None
     ) -> State:
-        """The clipped initial fields; see :class:`~vvuq_twin.twin.model.ForwardModel`."""
-        fields = self.case.initial(self.case.values(theta).initial)
+        """The clipped initial fields, or their coefficients; see :class:`~vvuq_twin.twin.model.ForwardModel`."""
+        values = self._first(self.case.values(theta).initial)
         zero = np.zeros(len(theta))
-        return _conditioned(State(fields, zero, zero.astype(int), self.case.timeline.t0), conditioning)
+        state = State(values, zero, zero.astype(int), self.case.timeline.t0)
+        return replace(state, **conditioning) if conditioning else state
+
+    def observe(self, state: State, theta: np.ndarray, operator: Operator) -> np.ndarray:
+        """Predicted observations (N, m)."""
+        return operator(self.fields(state.values), theta)
+
+    @abstractmethod
+    def fields(self, values: np.ndarray) -> Fields:
+        """Fields of a state's values."""
+
+    @abstractmethod
+    def _first(self, scores: np.ndarray) -> np.ndarray:
+        """Values at the start for scores (N, q) of the initial modes."""
+
+
+@dataclass(frozen=True)
+class FullOrderGrowth(_GrowthOrder):
+    """The growth model on all voxels.
+
+    Parameters
+    ----------
+    case : GrowthCase
+    """
+
+    def _first(self, scores: np.ndarray) -> np.ndarray:
+        return self.case.initial(scores)
 
     def propagate(
         self,
@@ -82,10 +99,6 @@ class FullOrderGrowth:
             out[i], status[i] = states[0, 0], code[0]
         return State(out, _amplitude(part, values, state.amplitude), status, float(t1)), status
 
-    def observe(self, state: State, theta: np.ndarray, operator: Operator) -> np.ndarray:
-        """Predicted observations (N, m)."""
-        return operator(self.fields(state.values), theta)
-
     def trajectory(self, theta: np.ndarray) -> Trajectory:
         """All visits; the values take N x V x n x 8 bytes."""
         values = self.case.values(theta)
@@ -99,7 +112,7 @@ class FullOrderGrowth:
 
 
 @dataclass(frozen=True)
-class ReducedGrowthTwin:
+class ReducedGrowthTwin(_GrowthOrder):
     """The growth model on a few dozen coefficients, with its error.
 
     Parameters
@@ -116,7 +129,6 @@ class ReducedGrowthTwin:
         If model and case are of different domains.
     """
 
-    case: GrowthCase
     model: ReducedGrowth
     probe: Probe | None = None
 
@@ -128,22 +140,8 @@ class ReducedGrowthTwin:
                 "train it again",
             )
 
-    @property
-    def space(self) -> ParameterSpace:
-        return self.case.space
-
-    @property
-    def burden(self) -> Burden:
-        """The operator for visible total cellularity and volume."""
-        return Burden(self.case.n_detect, self.case.faces.grid.voxel_volume)
-
-    def initial(
-        self, theta: np.ndarray, conditioning: Mapping[str, Any] | None = None, key: Any = None
-    ) -> State:
-        """Coefficients of the clipped initial fields; see :class:`~vvuq_twin.twin.model.ForwardModel`."""
-        a0 = self.model.initial(self.case, self.case.values(theta).initial)
-        zero = np.zeros(len(theta))
-        return _conditioned(State(a0, zero, zero.astype(int), self.case.timeline.t0), conditioning)
+    def _first(self, scores: np.ndarray) -> np.ndarray:
+        return self.model.initial(self.case, scores)
 
     def propagate(
         self,
@@ -169,10 +167,6 @@ class ReducedGrowthTwin:
         status = np.where(state.status == OK, np.asarray(code), state.status)
         values = np.where((state.status == OK)[:, None], np.asarray(final), state.values)
         return State(values, np.asarray(level), status, float(t1)), status
-
-    def observe(self, state: State, theta: np.ndarray, operator: Operator) -> np.ndarray:
-        """Predicted observations (N, m)."""
-        return operator(self.fields(state.values), theta)
 
     def trajectory(self, theta: np.ndarray) -> Trajectory:
         """All visits."""

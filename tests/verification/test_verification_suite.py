@@ -39,7 +39,7 @@ from vvuq_twin.verification import (
     transport_checks,
 )
 from vvuq_twin.verification.least_squares import least_squares_uncertainty
-from vvuq_twin.verification.registry import Check, NotAssessed, load_checks
+from vvuq_twin.verification.registry import Check, NotAssessed, largest, load_checks
 
 CHECKS = load_checks()
 
@@ -331,6 +331,12 @@ def test_check_fails_when_the_code_is_wrong(monkeypatch, name, owner, attribute,
     evidence = CHECKS[name].run(quick=True)
     assert evidence.status == "failed", evidence.result
     assert "error" not in evidence.result or not isinstance(evidence.result["error"], str), evidence.result
+
+
+def test_the_largest_error_of_a_check_is_nan_if_one_is():
+    for values in ((1.0, np.nan), (np.nan, 1.0), (0.0, np.nan, np.inf)):
+        assert np.isnan(largest(values))
+    assert largest(iter((1.0, 3.0, -np.inf))) == 3.0
 
 
 def test_a_check_that_raises_is_a_failed_check():

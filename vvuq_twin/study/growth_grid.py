@@ -184,7 +184,7 @@ def discretisation_evidence(found: Discretisation, visit: str, names: tuple[str,
                 known = False
                 continue
             share = fit.uncertainty / value
-            worst = max(worst, share)
+            worst = float(np.maximum(worst, share))  # keeps a NaN, so that the check fails
             result[f"{name}, 95 % uncertainty by {which} (%)"] = 100.0 * share
             order = "none seen" if fit.order is None else f"{fit.order:.2f}"
             result[f"{name}, procedure by {which}"] = f"{fit.how}, order {order}"

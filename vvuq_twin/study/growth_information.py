@@ -97,7 +97,7 @@ def parameter_reduction(
                 {"what": label, "largest change of spread": pair[0], "largest shift of a mean": pair[1],
                  "stiff directions (eigenvalue above 1)": int((values > 1).sum()),
                  "sloppy directions (below 0.1)": int((values < 0.1).sum())},
-                "passed" if max(pair) <= 2 * s.tolerance else "failed",
+                "passed" if all(change <= 2 * s.tolerance for change in pair) else "failed",
             )
         )  # fmt: skip
 

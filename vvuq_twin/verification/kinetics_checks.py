@@ -13,7 +13,7 @@ from ..kinetics.network import Network, Reaction, simulate_network
 from ..kinetics.pbpk import Body, Injection
 from ..kinetics.plasma import Dose, PlasmaModel, concentration, course, rate_matrix, simulate
 from ..physics.agents import load_agent
-from .registry import NotAssessed, Result, check
+from .registry import NotAssessed, Result, check, largest
 
 TIMES = np.linspace(0.0, 20.0, 41)
 #: Hours after an injection of a radioligand.
@@ -172,7 +172,7 @@ def body_balance(quick: bool) -> Result:
     for organ in body.organs:
         if float(np.max(organ.receptors)) > 0:
             held = run.run.of(*(f"{organ.name} {s}" for s in ("receptors", "bound hot", "bound cold")))
-            receptors = max(receptors, float(np.abs(held / organ.receptors - 1.0).max()))
+            receptors = largest((receptors, float(np.abs(held / organ.receptors - 1.0).max())))
     full = body.ligand.specific_activity * 100.0
     pure = body.run([Injection(0.0, full, 100.0)], HOURS)
     law = full * np.exp(-body.ligand.decay * HOURS)
@@ -183,7 +183,7 @@ def body_balance(quick: bool) -> Result:
         "activity": float(np.abs(activity / law - 1.0).max()),
         "least_over_dose": float(run.run.amounts.min() / 230.0),
     }
-    passed = max(found["ligand"], found["receptors"]) < 1e-11 and found["activity"] < 1e-6
+    passed = largest((found["ligand"], found["receptors"])) < 1e-11 and found["activity"] < 1e-6
     return passed and found["least_over_dose"] > -1e-9, found
 
 
@@ -203,7 +203,7 @@ def body_moles(quick: bool) -> Result:
     worst = 0.0
     for place in PLACES:
         law = body.ligand.specific_activity * moles.ligand(place) * np.exp(-body.ligand.decay * HOURS)
-        worst = max(worst, float(np.abs(run.activity(place) - law).max() / hot))
+        worst = largest((worst, float(np.abs(run.activity(place) - law).max() / hot)))
     return worst < 1e-6, {"difference": worst}
 
 
@@ -274,8 +274,8 @@ def body_scipy(quick: bool) -> Result:
         mine = run.activity(o.name)[0] / lig.specific_activity
         theirs = exact[0, 2 + 4 * i : 6 + 4 * i].sum(axis=0)
         both = exact[:, 2 + 4 * i : 6 + 4 * i].sum(axis=(0, 1))
-        worst = max(worst, float(np.abs(mine - theirs).max() / start_hot))
-        worst = max(worst, float(np.abs(run.ligand(o.name)[0] - both).max() / dose))
+        worst = largest((worst, float(np.abs(mine - theirs).max() / start_hot)))
+        worst = largest((worst, float(np.abs(run.ligand(o.name)[0] - both).max() / dose)))
     return worst < 1e-6, {"difference": worst}
 
 
@@ -325,7 +325,9 @@ def factor(quick: bool) -> Result:
     for hours in (0.2, 5.0, 50.0):
         z = mu * hours
         exact = 2.0 / z**2 * (z + np.expm1(-z))
-        constant = max(constant, abs(float(dose_effect([0.0, hours], [2.0, 2.0], mu).factor) / exact - 1.0))
+        constant = largest(
+            (constant, abs(float(dose_effect([0.0, hours], [2.0, 2.0], mu).factor) / exact - 1.0))
+        )
     t = np.linspace(0.0, 300.0, 6001)
     decaying = float(dose_effect(t, 3.0 * np.exp(-lam * t), mu, tail=lam).factor)
     two = float(dose_effect([0.0, 9.0], [0.0, 0.0], mu, fractions=[(1.0, 2.0), (7.0, 2.0)]).factor)
@@ -334,4 +336,6 @@ def factor(quick: bool) -> Result:
         "exponential": abs(decaying / (lam / (lam + mu)) - 1.0),
         "fractions": abs(two / ((1.0 + np.exp(-6.0 * mu)) / 2.0) - 1.0),
     }
-    return max(found["constant"], found["fractions"]) < 1e-10 and found["exponential"] < 1e-6, dict(found)
+    return largest((found["constant"], found["fractions"])) < 1e-10 and found["exponential"] < 1e-6, dict(
+        found
+    )

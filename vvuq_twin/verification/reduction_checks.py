@@ -19,7 +19,7 @@ from ..reduction.growth import Snapshots
 from ..reduction.training import Training, run_full, training_parameters
 from ..reduction.training import assemble as reduced_model
 from ..reduction.validation import relative_error
-from .registry import Result, check
+from .registry import Result, check, largest
 
 SEED = 4
 
@@ -83,7 +83,7 @@ def decay(quick: bool) -> Result:
         reduced, _ = reduced_model(case, list(_snapshots()), _how(rank), SEED)
         fields = [reduced.reconstruct(a) for a in reduced.run(case, theta)[0]]
         worst = [
-            max(relative_error(t[v], f[v], case.n_detect, t[0]) for v in range(len(t)))
+            largest(relative_error(t[v], f[v], case.n_detect, t[0]) for v in range(len(t)))
             for t, f in zip(truth, fields)
         ]
         medians.append(float(np.median(worst)))
@@ -119,7 +119,7 @@ def projection(quick: bool) -> Result:
         name: float(np.abs(mine - theirs).max() / np.abs(theirs).max())
         for name, (mine, theirs) in pairs.items()
     }
-    return max(result.values()) < 1e-12, result
+    return largest(result.values()) < 1e-12, result
 
 
 @check(

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ..domain.errors import BadInput, near
 from ..domain.evidence import Evidence, Status
 from ..ensemble.beside import Begin, here
 
 Result = tuple[bool, dict[str, Any]]
+
+
+def largest(values: Iterable[float]) -> float:
+    """The largest number, NaN if there is one: Python's ``max`` may pass over it, and a check would hold."""
+    return float(np.max([float(v) for v in values]))
 
 
 class NotAssessed(Exception):

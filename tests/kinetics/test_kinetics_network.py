@@ -138,6 +138,13 @@ def test_members_side_by_side_are_each_alone_and_a_bad_one_is_reported():
     np.testing.assert_allclose(together.amounts[2], alone.amounts[0], rtol=1e-12)
 
 
+def test_a_member_that_overflows_is_reported_and_its_values_stay_finite():
+    grows = Network(("a",), (Reaction(("a", "a"), ("a", "a", "a"), 1e200),))
+    run = simulate_network(grows, [Dose(0.0, 1e300, "a")], np.array([0.0, 1.0]))
+    assert run.status[0] != 0
+    assert np.isfinite(run.amounts).all() and np.isfinite(run.integrals).all()
+
+
 def test_bad_input():
     with pytest.raises(BadInput, match="'cental' is not known; did you mean 'central'"):
         Network(("central",), (Reaction(("cental",), ("out",), 1.0),))

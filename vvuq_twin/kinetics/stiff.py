@@ -175,7 +175,11 @@ def propagate(
                     table[k, i], gain[k, i] = row[k, i], row_area[k, i]
         for i in range(m):
             scale = atol + rtol * max(abs(x[i]), abs(table[COLUMNS - 1, i]))
-            error = max(error, abs(table[COLUMNS - 1, i] - table[COLUMNS - 2, i]) / scale)
+            own = abs(table[COLUMNS - 1, i] - table[COLUMNS - 2, i]) / scale
+            if not own <= error:  # a NaN too, which max() would pass over
+                error = own
+            if not np.isfinite(error):
+                break
         if not np.isfinite(error):
             if h < 1e-12 * span:
                 return step, NOT_FINITE

@@ -23,6 +23,8 @@ def test_a_folder_opens_again_for_the_same_study_and_goes_on(tmp_path: Path) -> 
     run = RunFolder.open(tmp_path / "deep" / "run", *IDENTITY)
     run.summary(Number("crps", 1.0, "cm3"))
     (run.path / ".part-of-a-killed-process").write_text("half")
+    (run.path / ".part-folder-of-a-killed-process").mkdir()
+    (run.path / ".part-folder-of-a-killed-process" / "map.nii.gz").write_text("half")
     again = RunFolder.open(run.path, *IDENTITY)
     assert [e["event"] for e in again.journal.entries()] == ["run started", "run resumed"]
     assert again.journal.broken_at() is None

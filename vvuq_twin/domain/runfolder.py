@@ -120,8 +120,11 @@ class RunFolder:
             raise cannot_write(path, error) from error
         run = cls(path)
         # what a process that was killed had begun to write
-        for part in path.rglob(".part-*"):
-            part.unlink(missing_ok=True)
+        for part in list(path.rglob(".part-*")):
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
         # the marker first: whatever stops the next lines, the folder is known as this study's
         write_text(marker, json.dumps(identity, indent=1, sort_keys=True, default=_plain) + "\n")
         write_text(path / "study.yaml", study)

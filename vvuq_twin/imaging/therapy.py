@@ -81,7 +81,7 @@ def dose_maps(patient: Patient, source: str, notes: list[str]) -> list[Found]:
     electrons = kind.emissions[0].energy
     numbers: dict[str, float | str] = {
         "scans": float(len(times)), "first_h": float(times[0]), "last_h": float(times[-1]),
-        "tail_share_median": float(np.median(fit.tail)), "dose_maximum_Gy": float(dose.dose.max()),
+        "tail_share_median": float(np.nanmedian(fit.tail)), "dose_maximum_Gy": float(dose.dose.max()),
         "local_dose_maximum_Gy": float(local_dose(integral, electrons).max()), "emitted_J": dose.emitted,
         "escaped_J": dose.escaped, "kernel": kernel.source, "of": first.role.name,
     }  # fmt: skip

@@ -209,7 +209,7 @@ def _fit(
     y: np.ndarray, w: np.ndarray, t: np.ndarray, m: int, low: float, high: float, theta: np.ndarray, info: np.ndarray,
     rss: np.ndarray,
 ) -> None:  # fmt: skip
-    """Grid over log rates, then a shrinking search around the best pair; amplitudes in closed form."""
+    """Grid over log rates, Gauss-Newton from its best, then a shrinking search; amplitudes in closed form."""
     n, T = y.shape
     K = 60
     J, a = np.zeros((4, T)), np.zeros(2)

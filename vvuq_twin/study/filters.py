@@ -93,7 +93,6 @@ class _Stage:
     problem: GrowthProblem
     reduced: ReducedGrowth
     spec: FiltersSpec
-    shared: tuple[int, ...]
 
 
 def _load(path: str) -> _Stage:
@@ -112,9 +111,7 @@ def _stage(spec: FiltersSpec, folder: Path, path: Path, progress: Any) -> Contex
         weight = None if exposure is None else exposure.weight
         problem = growth_problem(patient.scans, spec.growth(folder), weight, spec.visits)
         reduced = reduce_growth(problem.case, spec.reduction, spec.seed, None, progress).reduced
-        hidden = ("initial_", "growth_noise")
-        shared = tuple(i for i, name in enumerate(problem.space.names) if not name.startswith(hidden))
-        write_bytes(path, pickle.dumps(_Stage(problem, reduced, spec, shared), protocol=5))
+        write_bytes(path, pickle.dumps(_Stage(problem, reduced, spec), protocol=5))
     return Context(_load, (str(path.resolve()),), sha256(path))
 
 
@@ -190,7 +187,7 @@ def _wanted(
 ) -> np.ndarray:
     """Total and volume (cm3) at the held-out visits, then the shared parameters' scores, shape (N, Q)."""
     held = [np.array(visible(problem, twin, values[:, v])) for v in range(stage.spec.visits, values.shape[1])]
-    return np.concatenate([np.concatenate(held).T, z[:, stage.shared]], axis=1)
+    return np.concatenate([np.concatenate(held).T, z[:, stage.problem.shared]], axis=1)
 
 
 def _summary(sample: np.ndarray, outcome: np.ndarray) -> np.ndarray:
@@ -254,7 +251,7 @@ def filters(spec: FiltersSpec, data: Path | None, run: RunFolder, options: Optio
     r_hat = done.load("r_hat", good_only=True)
     days = [v.day for v in stage.problem.series.visits][spec.visits :]
     names = [f"{q}, day {d:g}" for d in days for q in ("total cellularity", "volume")]
-    parameters = [stage.problem.space.names[i] for i in stage.shared]
+    parameters = [stage.problem.space.names[i] for i in stage.problem.shared]
     names += [f"parameter {p}" for p in parameters]
     _judge(run, spec, found, runs, names, len(parameters))
     _beside_chain(run, spec, found, r_hat, names)

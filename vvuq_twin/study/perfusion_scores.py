@@ -8,7 +8,7 @@ forecast (its CRPS is then its mean absolute error).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -295,7 +295,12 @@ class Laws:
 
 
 def interval_over_frames(
-    values: Sequence[np.ndarray], statistic: object, seed: int, name: str, draws: int = 2000, block: int = 5
+    values: Sequence[np.ndarray],
+    statistic: Callable[[list[float]], float],
+    seed: int,
+    name: str,
+    draws: int = 2000,
+    block: int = 5,
 ) -> tuple[float, float]:
     """95 % bootstrap interval of a statistic of per-frame sums, by moving blocks of frames.
 
@@ -307,7 +312,6 @@ def interval_over_frames(
     statistic : callable
         Of the sums of the values over frames, a list of floats.
     """
-    assert callable(statistic)
     h = len(values[0])
     rng = generator(seed, "frames", name)
     starts = rng.integers(0, max(h - block, 0) + 1, size=(draws, -(-h // block)))

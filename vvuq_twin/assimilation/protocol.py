@@ -206,37 +206,7 @@ def prepare(
     """
     HE = np.asarray(HE, dtype=float)
     size, m = len(carry.members), len(observations.y)
-    if HE.ndim != 2 or HE.shape[1] != m:
-        raise BadInput(
-            f"predictions of shape {HE.shape} do not fit {m} observations",
-            "assimilation",
-            "give (members, m)",
-        )
-    if HE.shape[0] != size:
-        raise BadInput(f"predictions of {HE.shape[0]} members came for an ensemble of {size}", "assimilation")
-    if size < 2:
-        raise BadInput(f"an ensemble of {size} has no spread", "assimilation", "use at least two members")
-    if len(observations.error.voxel) != m or len(observations.coords) != m:
-        raise BadInput(
-            f"the error or the coordinates do not have the observations' length ({m})", "observations"
-        )
-    if len(observations.ids) not in (1, m):
-        raise BadInput(
-            f"{len(observations.ids)} ids came with {m} observations", "observations", "give one, or one each"
-        )
-    if np.isinf(observations.y).any():
-        raise BadInput("an observed value is infinite", "observations", "mark missing pixels with NaN")
-    if observations.interval is not None:
-        limits = np.asarray(observations.interval)
-        if limits.shape != (m, 2) or (limits[:, 0] >= limits[:, 1]).any():
-            raise BadInput(
-                "the bounds of censored values are not m pairs, the lower before the upper", "observations"
-            )
-    if not np.isfinite(observations.time):
-        raise BadInput("the time of the observations is not finite", "observations")
-    if status is not None and np.shape(status) != (size,):
-        raise BadInput(f"a status of shape {np.shape(status)} came for {size} members", "assimilation")
-
+    _fits(size, HE, observations, status)
     hidden = observations.censored
     present = np.isfinite(observations.y) | hidden
     repeated = _repeated(observations, carry.seen)
@@ -278,6 +248,41 @@ def prepare(
     }
     carry = replace(carry, members=carry.members[rows], dropped=carry.dropped + tuple(lost))
     return Problem(rows, anomalies, used.y - mean, used, kept, carry, note, size, observations)
+
+
+def _fits(size: int, HE: np.ndarray, observations: Observations, status: np.ndarray | None) -> None:
+    """Refuse predictions, observations and a status that do not fit ``size`` members or each other."""
+    m = len(observations.y)
+    if HE.ndim != 2 or HE.shape[1] != m:
+        raise BadInput(
+            f"predictions of shape {HE.shape} do not fit {m} observations",
+            "assimilation",
+            "give (members, m)",
+        )
+    if HE.shape[0] != size:
+        raise BadInput(f"predictions of {HE.shape[0]} members came for an ensemble of {size}", "assimilation")
+    if size < 2:
+        raise BadInput(f"an ensemble of {size} has no spread", "assimilation", "use at least two members")
+    if len(observations.error.voxel) != m or len(observations.coords) != m:
+        raise BadInput(
+            f"the error or the coordinates do not have the observations' length ({m})", "observations"
+        )
+    if len(observations.ids) not in (1, m):
+        raise BadInput(
+            f"{len(observations.ids)} ids came with {m} observations", "observations", "give one, or one each"
+        )
+    if np.isinf(observations.y).any():
+        raise BadInput("an observed value is infinite", "observations", "mark missing pixels with NaN")
+    if observations.interval is not None:
+        limits = np.asarray(observations.interval)
+        if limits.shape != (m, 2) or (limits[:, 0] >= limits[:, 1]).any():
+            raise BadInput(
+                "the bounds of censored values are not m pairs, the lower before the upper", "observations"
+            )
+    if not np.isfinite(observations.time):
+        raise BadInput("the time of the observations is not finite", "observations")
+    if status is not None and np.shape(status) != (size,):
+        raise BadInput(f"a status of shape {np.shape(status)} came for {size} members", "assimilation")
 
 
 def _repeated(observations: Observations, seen: frozenset[str]) -> np.ndarray:

@@ -24,8 +24,9 @@ from vvuq_twin.kinetics.plasma import Dose
 from vvuq_twin.physics.agents import Agent
 from vvuq_twin.physics.tissue import Tissue
 from vvuq_twin.reduction.case import GrowthCase
-from vvuq_twin.reduction.training import CROWD, Trained, Training, train, training_parameters, validate
+from vvuq_twin.reduction.training import Trained, Training, train, training_parameters
 from vvuq_twin.reduction.transport import TransportCase, build_transport, validate_transport
+from vvuq_twin.reduction.validation import CROWD, validate
 from vvuq_twin.study.cohort import CohortSpec
 from vvuq_twin.study.exposure import exposure_map
 from vvuq_twin.study.growth_model import quantities_task

@@ -151,12 +151,10 @@ def superobs(observations: Observations, edge: float) -> SuperObs:
         1.0 / np.sqrt(total), averaged(observations.error.scan), averaged(observations.error.representation)
     )
     ids = list(observations.ids)
-    if len(ids) == len(
-        observations.y
-    ):  # the scan of each cell's first value; cells of two scans are not mixed
-        ids = [ids[int(i)] for i in np.unique(np.where(cell >= 0, cell, total.size), return_index=True)[1]][
-            : total.size
-        ]
+    if len(ids) == len(observations.y):
+        # the scan of each cell's first value; cells of two scans are not mixed
+        first = np.unique(np.where(cell >= 0, cell, total.size), return_index=True)[1][: total.size]
+        ids = [ids[int(i)] for i in first]
     y = averaged(np.where(cell >= 0, observations.y, 0.0))
     return SuperObs(
         Observations(y, error, averaged(observations.coords), ids, observations.time), cell, weight

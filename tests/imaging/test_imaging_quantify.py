@@ -185,6 +185,17 @@ def test_an_outlined_artery_is_the_input(tmp_path: Path) -> None:
     # sampled every four seconds the first pass is coarse: some per cent
     assert numbers["ktrans_median"] == pytest.approx(KTRANS, rel=0.1)
     assert numbers["ve_median"] == pytest.approx(VE, rel=0.1)
+    # blood relaxes more slowly at 3 T: the same signal is another concentration
+    series = data["visits"][0]["images"]["dce"]["acquisition"]
+    for field in (2.89, 7.0):
+        series["field_strength_T"] = field
+        (tmp_path / "patient.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+        if field > 3:
+            with pytest.raises(BadInput, match="no T1 of blood is known at '7 T'"):
+                quantify(tmp_path)
+        else:
+            stronger = quantify(tmp_path).visits[0].numbers["perfusion"]["ktrans_median"]
+            assert abs(stronger / numbers["ktrans_median"] - 1.0) > 0.02
 
 
 def test_a_dynamic_pet_series_gives_net_uptake(tmp_path: Path) -> None:

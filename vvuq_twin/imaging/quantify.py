@@ -210,7 +210,25 @@ def _dynamic(out: VisitResult, visit: Visit, options: Options) -> None:
             "the baseline frames are none or all", ref.field, "give how many come before the agent"
         )
     artery = read_mask_on(visit.image("organ_artery"), grid) if "organ_artery" in visit.images else None
-    _series(out, series, options, artery)
+    _series(out, series, options, None if artery is None else (artery, _blood(ref)))
+
+
+def _blood(ref: ImageRef) -> float:
+    """T1 of blood (s) at the scanner's field; at 1.5 T where the patient folder does not say."""
+    if "field_strength_T" not in ref.acquisition:
+        return blood_constants()[0]
+    field = float(_numbers(ref, "field_strength_T", "1.5"))
+    try:
+        # scanners state 1.494 T or 2.89 T
+        return blood_constants(
+            next((f"{x:g} T" for x in (1.5, 3.0) if abs(field - x) < 0.2), f"{field:g} T")
+        )[0]
+    except BadInput as error:
+        raise BadInput(
+            error.problem,
+            f"{ref.field}.field_strength_T",
+            "leave the artery's mask out, or add it to blood.yaml",
+        ) from error
 
 
 def _repetition(ref: ImageRef) -> float:
@@ -219,7 +237,10 @@ def _repetition(ref: ImageRef) -> float:
     return float(_numbers(ref, "repetition_time_ms", "4.0")) * 1e-3
 
 
-def _series(out: VisitResult, series: DceSeries, options: Options, artery: np.ndarray | None) -> None:
+def _series(
+    out: VisitResult, series: DceSeries, options: Options, artery: tuple[np.ndarray, float] | None
+) -> None:
+    """Tracer maps; ``artery`` is a vessel's mask with the T1 of its blood (s)."""
     from ..domain.errors import near
     from ..kinetics.tracer import MODELS
 
@@ -228,8 +249,8 @@ def _series(out: VisitResult, series: DceSeries, options: Options, artery: np.nd
             f"the tracer model '{options.model}' is not known", "--model", near(options.model, MODELS)
         )
     found = perfusion_maps(
-        series, model=MODELS[options.model], arterial=options.arterial, vessel=artery,
-        t1_blood=None if artery is None else blood_constants()[0],
+        series, model=MODELS[options.model], arterial=options.arterial,
+        vessel=None if artery is None else artery[0], t1_blood=None if artery is None else artery[1],
     )  # fmt: skip
     for name, one in found.maps.items():
         out.add(name, series.grid, one)

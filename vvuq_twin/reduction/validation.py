@@ -11,7 +11,7 @@ import numpy as np
 from .case import GrowthCase
 from .estimate import Probe, Scale, calibrated, indicator
 from .growth import ReducedGrowth, stepped
-from .propagate import propagate
+from .propagate import NOT_FINITE, propagate
 
 #: A tumour of fewer voxels is judged where it was at the first visit.
 FEW_VOXELS = 20
@@ -42,7 +42,7 @@ class Comparison:
     total, volume : ndarray, shape (2, N, V)
         Visible cellularity (voxels) and volume (voxels), full order first.
     status : ndarray of int, shape (N,)
-        Of the reduced model.
+        Of the reduced model, or that there is no full order to compare with.
     """
 
     error: np.ndarray
@@ -186,6 +186,7 @@ def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np
 def validate(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray) -> Comparison:
     """Run both orders for a batch and compare them. Memory: one full-order run at a time."""
     coefficients, status = reduced.run(case, theta)
+    status = np.array(status)
     visits = len(case.timeline.visits)
     error, strict = np.zeros((len(theta), visits)), np.zeros((len(theta), visits))
     total, volume = np.zeros((2, len(theta), visits)), np.zeros((2, len(theta), visits))
@@ -194,7 +195,10 @@ def validate(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.n
     for i in range(len(theta)):
         one = values.of(i)
         first = case.initial(one.initial)
-        states, _ = case.solve(first, one)
+        states, code = case.solve(first, one)
+        if code[0] != 0:
+            # nothing to compare with
+            status[i] = NOT_FINITE
         truth, twin = states[0], reduced.reconstruct(coefficients[i])
         for v in range(visits):
             error[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0], least)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from ..assimilation.whitening import whiten
 from ..calibration.crank_nicolson import crank_nicolson
+from ..domain.errors import RunFailed
 from ..domain.evidence import Evidence
 from ..domain.files import sha256, write_bytes
 from ..domain.keys import generator, member_normals
@@ -135,7 +136,9 @@ def _one(stage: _Stage, number: int) -> dict[str, np.ndarray]:
         return np.concatenate([p.values for p in parts]), np.concatenate([p.status for p in parts])
 
     truth = member_normals(spec.seed, "truth", [number], problem.space.size)
-    values, _ = run(truth)
+    values, failed = run(truth)
+    if failed.any():
+        raise RunFailed(f"truth {number} could not be run")
     problem = _scanned(stage, problem, twin, truth, values, number)
     outcome = _wanted(stage, problem, twin, truth, values)[0]
     rows, counts, last = [], [], None

@@ -56,7 +56,7 @@ class Kernel:
         self.pace = tissue.pace
         self.g, self.v = tissue.face_conductance(np.array([D])), tissue.face_speed()
         self.inverse = self.faces.boxed(1.0 / tissue.phi)
-        self.c, self.first, self.rate = (np.zeros(self.faces.box) for _ in range(3))
+        self.c, self.first = (np.zeros(self.faces.box) for _ in range(2))
 
     def run(self, steps: int) -> np.ndarray:
         flat = self.c.ravel()
@@ -64,7 +64,7 @@ class Kernel:
         f = self.faces
         convection.transport_step(
             self.c, self.g, self.v, self.pace, self.flow, f.face_group, self.inverse, f.rows, self.scheme, steps * DT, steps,
-            self.first, self.rate,
+            self.first,
         )  # fmt: skip
         return flat[f.place].copy()
 

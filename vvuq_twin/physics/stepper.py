@@ -51,7 +51,7 @@ class Stepper:
         self.precision, self.change = precision, change
         box = faces.box
         self.c: np.ndarray = np.zeros(box, precision)
-        self.first, self.rate = self.c.copy(), self.c.copy()
+        self.first = self.c.copy()
         self.species: np.ndarray = np.zeros((faces.n, drug.size), precision)
         self.integrals = self.species.copy()
         links: tuple[Binding | Uptake, ...] = (*drug.binding, *drug.uptake)
@@ -216,7 +216,7 @@ class Stepper:
             substeps = max(1, int(np.ceil(dt * self.bound[s] - 1e-12)))
             convection.transport_step(
                 self.c, self.g[s], self.v, self.tissue.pace, self.flow, faces.face_group, self.inverse_phi, faces.rows,
-                self.scheme, dt, substeps, self.first, self.rate,
+                self.scheme, dt, substeps, self.first,
             )  # fmt: skip
             self.species[:, s] = flat[faces.place] * self.tissue.phi
 

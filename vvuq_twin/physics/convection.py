@@ -40,6 +40,8 @@ def _fluxes(
     branch, so that the compiler vectorises them.
     """
     n = out.size
+    # of the fields' own type: a double constant would turn every float32 into a double and back
+    per, half, one = c.dtype.type(pace), c.dtype.type(0.5), c.dtype.type(1.0)
     up_face = at + step
     below, above, g = c[at : at + n], c[up_face : up_face + n], conductance[up_face : up_face + n]
     if scheme == -1:
@@ -50,10 +52,10 @@ def _fluxes(
     if scheme == 0:
         for k in range(n):
             s = v[k]
-            out[k] = g[k] * (below[k] - above[k]) + pace * s * (below[k] if s >= 0.0 else above[k])
+            out[k] = g[k] * (below[k] - above[k]) + per * s * (below[k] if s >= 0.0 else above[k])
     elif scheme == 2:
         for k in range(n):
-            out[k] = g[k] * (below[k] - above[k]) + pace * v[k] * 0.5 * (below[k] + above[k])
+            out[k] = g[k] * (below[k] - above[k]) + per * v[k] * half * (below[k] + above[k])
     else:
         # where the second neighbour is off the box the face between is closed: any cell will do
         far = at + 2 * step if at + 2 * step + n <= c.size else up_face
@@ -68,9 +70,9 @@ def _fluxes(
             known = open_below[k] if forward else open_above[k]
             a, b = up - beyond, down - up
             bends = (a * b > 0.0) & (known > 0)
-            both = a + b if bends else 1.0
+            both = a + b if bends else one
             rise = a * b / both if bends else 0.0
-            out[k] = g[k] * (below[k] - above[k]) + pace * s * (up + rise)
+            out[k] = g[k] * (below[k] - above[k]) + per * s * (up + c.dtype.type(rise))
 
 
 @compiled
@@ -135,6 +137,7 @@ def _stage(
 ) -> None:  # fmt: skip
     """Heun's stages: ``out = c + h w L(c)``, the last averaged with ``old``: ``out = (old + c + h w L(c))/2``."""
     wide, depth = c.shape[1] * c.shape[2], c.shape[2]
+    step, half = c.dtype.type(h), c.dtype.type(0.5)
     r, before = 0, -1
     while r < rows.shape[0]:
         r, plane, start, end = _next_run(rows, r, depth)
@@ -146,10 +149,10 @@ def _stage(
         u, f, w, o = old.ravel()[a:b], c.ravel()[a:b], inverse_phi.ravel()[a:b], out.ravel()[a:b]
         if last:
             for k in range(o.size):
-                o[k] = 0.5 * (u[k] + (f[k] + h * w[k] * rate[k]))
+                o[k] = half * (u[k] + (f[k] + step * w[k] * rate[k]))
         else:
             for k in range(o.size):
-                o[k] = f[k] + h * w[k] * rate[k]
+                o[k] = f[k] + step * w[k] * rate[k]
 
 
 @compiled
@@ -214,3 +217,17 @@ def transport_step(
     for _ in range(substeps):
         _stage(c, g, v, pace, group, rows, face, inverse_phi, h, kept, rate, c, first, False)
         _stage(first, g, v, pace, group, rows, face, inverse_phi, h, kept, rate, c, c, True)
+
+
+@compiled
+def concentrate(amount: Array, phi: Array, place: Array, flat: Array) -> None:
+    """Amounts per volume of tissue (n,) to concentrations in the flat box."""
+    for k in range(place.size):
+        flat[place[k]] = amount[k] / phi[k]
+
+
+@compiled
+def collect(flat: Array, phi: Array, place: Array, amount: Array) -> None:
+    """Concentrations in the flat box to amounts per volume of tissue (n,)."""
+    for k in range(place.size):
+        amount[k] = flat[place[k]] * phi[k]

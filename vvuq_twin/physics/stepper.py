@@ -212,13 +212,13 @@ class Stepper:
         for s in range(self.drug.moving):
             if self.bound[s] <= 0:
                 continue
-            flat[faces.place] = self.species[:, s] / self.tissue.phi
+            convection.concentrate(self.species[:, s], self.tissue.phi, faces.place, flat)
             substeps = max(1, int(np.ceil(dt * self.bound[s] - 1e-12)))
             convection.transport_step(
                 self.c, self.g[s], self.v, self.tissue.pace, self.flow, faces.face_group, self.inverse_phi, faces.rows,
                 self.scheme, dt, substeps, self.first,
             )  # fmt: skip
-            self.species[:, s] = flat[faces.place] * self.tissue.phi
+            convection.collect(flat, self.tissue.phi, faces.place, self.species[:, s])
 
     def step(self, dt: float) -> None:
         """One symmetric step."""

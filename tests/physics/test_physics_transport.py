@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from vvuq_twin.domain.errors import BadInput
+from vvuq_twin.domain.errors import BadInput, RunFailed
 from vvuq_twin.domain.grid import Grid
 from vvuq_twin.kinetics.plasma import Dose, PlasmaModel, course, rate_matrix
 from vvuq_twin.physics.agents import load_agent
 from vvuq_twin.physics.faces import assemble
 from vvuq_twin.physics.smallexp import small_expm
 from vvuq_twin.physics.tissue import Drug, Tissue, reaction_sink, transport_terms
-from vvuq_twin.physics.transport import total_exposure, transport
+from vvuq_twin.physics.transport import (
+    BAD_PARAMETER,
+    NOT_FINITE,
+    OK,
+    total_exposure,
+    transport,
+    transport_members,
+)
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +139,76 @@ def test_a_plan_of_many_members_is_refused(tissue):
     many = course(PlasmaModel(("central",), k, np.array([10.0, 12.0])), [Dose(0.0, 1.0)])
     with pytest.raises(BadInput, match="more than one member"):
         transport(tissue, Drug(np.ones(2)), many, np.array([1.0]), 0.1)
+
+
+@pytest.fixture(scope="module")
+def flowing(tissue):
+    rng = np.random.default_rng(6)
+    velocity = tuple(rng.normal(size=tissue.faces.box) for _ in range(3))
+    return Tissue(tissue.faces, tissue.ktrans, tissue.phi, velocity=velocity)
+
+
+def bound_and_free() -> Drug:
+    return Drug(np.array([0.4, 0.9]), np.array([[-0.5, 0.1], [0.3, -0.1]]), ("free", "bound"))
+
+
+@pytest.mark.parametrize("scheme", ["upwind", "van_leer"])
+def test_float32_is_float64_to_its_precision(flowing, plan, scheme):
+    times = np.array([0.5, 3.0])
+    wide, narrow = (
+        transport(flowing, bound_and_free(), plan, times, 0.1, scheme, precision=precision)
+        for precision in (np.float64, np.float32)
+    )
+    assert wide.amount.dtype == np.float64
+    for name in ("amount", "exposure"):
+        a, b = getattr(wide, name), getattr(narrow, name)
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(b, a, atol=2e-6 * a.max())
+    assert np.abs(narrow.balance.residual).max() < 1e-5
+
+
+def test_members_are_those_run_one_by_one(flowing, plan):
+    """Each with its own diffusivity, velocity, exchange and kinetics; those that fail have a code and zeros."""
+    times = np.array([0.5, 2.0])
+
+    def member(i):
+        speed = tuple((1.0 + 0.5 * i) * v for v in flowing.velocity)
+        own = Tissue(flowing.faces, (0.5 + i) * flowing.ktrans, flowing.phi, velocity=speed)
+        drug = Drug(np.array([0.1, 0.3]) * (i + 1.0), np.array([[-0.2 * i]]))
+        return own, drug, plan if i != 3 else replace(plan, matrix=plan.matrix + 1e3 * np.eye(plan.size))
+
+    def with_a_bad_one(i):
+        return member(i) if i != 1 else (flowing, Drug(np.array([np.nan, 1.0])), plan)
+
+    got = transport_members(flowing.faces, with_a_bad_one, 4, times, 0.1)
+    assert got.status.tolist() == [OK, BAD_PARAMETER, OK, NOT_FINITE]
+    for i in (0, 2):
+        alone = transport(*member(i), times, 0.1)
+        np.testing.assert_array_equal(got.amount[i], alone.amount)
+        np.testing.assert_array_equal(got.exposure[i], alone.exposure)
+    assert not got.amount[[1, 3]].any() and not got.exposure[[1, 3]].any()
+    with pytest.raises(RunFailed, match="2 of 4 transport runs failed, the first is member 1"):
+        got.sound()
+
+
+def test_members_keep_what_is_asked_for(flowing, plan):
+    times, cells = np.array([1.0]), flowing.ktrans > 0.5
+    alone = transport(flowing, bound_and_free(), plan, times, 0.1)
+    got = transport_members(
+        flowing.faces, lambda i: (flowing, bound_and_free(), plan), 2, times, 0.1, species=[1], cells=cells
+    ).sound()
+    np.testing.assert_array_equal(got.amount[1], alone.amount[:, 1:][..., cells])
+    np.testing.assert_array_equal(got.exposure[1], alone.exposure[:, 1:][..., cells])
+
+
+def test_what_is_wrong_for_all_members_is_refused(flowing, plan):
+    def member(i):
+        return flowing, bound_and_free(), plan
+
+    with pytest.raises(BadInput, match="scheme 'quick' is not known"):
+        transport_members(flowing.faces, member, 2, np.array([1.0]), 0.1, "quick")
+    other = assemble(
+        flowing.faces.grid, flowing.faces.mask, np.ones(flowing.faces.grid.shape, int), {"one": 1}
+    )
+    with pytest.raises(BadInput, match="member 0 is on other cells"):
+        transport_members(other, member, 2, np.array([1.0]), 0.1)

@@ -18,7 +18,7 @@ round-off; saturable ones are positive and conservative, and as accurate as thei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,9 +29,13 @@ from ..domain.errors import BadInput, RunFailed
 from ..kinetics.plasma import Course
 from . import convection
 from .drug import Drug
+from .faces import Faces
 from .ledger import Balance, Ledger
 from .stepper import Stepper
 from .tissue import Tissue, reaction_sink, transport_terms
+
+#: Status of a member: fine, its state became non-finite, its parameters are unusable.
+OK, NOT_FINITE, BAD_PARAMETER = 0, 1, 2
 
 SCHEMES = {"upwind": convection.UPWIND, "van_leer": convection.VAN_LEER, "central": convection.CENTRAL}
 
@@ -123,23 +127,7 @@ def transport(
     RunFailed
         If the state becomes non-finite.
     """
-    at = np.asarray(times, dtype=float)
-    if at.size == 0 or not np.isfinite(at).all() or (np.diff(at) < 0).any():
-        raise BadInput("output times are missing, not finite or go backwards", "transport", "sort them")
-    longest = (
-        np.broadcast_to(np.asarray(dt_max, dtype=float), at.shape)
-        if np.ndim(dt_max) == 0
-        else np.asarray(dt_max)
-    )
-    if longest.shape != at.shape:
-        raise BadInput(f"there are {longest.size} longest steps for {at.size} output times", "transport")
-    for step in longest:
-        if not (np.isfinite(step) and step > 0):
-            raise BadInput(f"the longest step ({step:g} h) is not positive", "transport")
-    if scheme not in SCHEMES:
-        raise BadInput(
-            f"the convection scheme '{scheme}' is not known", "transport", "use one of: " + ", ".join(SCHEMES)
-        )
+    at, longest = _settings(times, dt_max, scheme)
     phases = [(-np.inf, tissue)] if isinstance(tissue, Tissue) else list(tissue)
     _check(phases, drug, injections)
     stepper = Stepper(phases[0][1], drug, plan, SCHEMES[scheme], precision, change)
@@ -176,6 +164,30 @@ def transport(
     return Transported(at, amount, exposure, plasma, Balance.of(ledger), ledger)
 
 
+def _settings(
+    times: np.ndarray, dt_max: float | Sequence[float], scheme: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Output times and the longest step up to each, shapes (T,), if they and the scheme are usable."""
+    at = np.asarray(times, dtype=float)
+    if at.size == 0 or not np.isfinite(at).all() or (np.diff(at) < 0).any():
+        raise BadInput("output times are missing, not finite or go backwards", "transport", "sort them")
+    longest = (
+        np.broadcast_to(np.asarray(dt_max, dtype=float), at.shape)
+        if np.ndim(dt_max) == 0
+        else np.asarray(dt_max)
+    )
+    if longest.shape != at.shape:
+        raise BadInput(f"there are {longest.size} longest steps for {at.size} output times", "transport")
+    for step in longest:
+        if not (np.isfinite(step) and step > 0):
+            raise BadInput(f"the longest step ({step:g} h) is not positive", "transport")
+    if scheme not in SCHEMES:
+        raise BadInput(
+            f"the convection scheme '{scheme}' is not known", "transport", "use one of: " + ", ".join(SCHEMES)
+        )
+    return at, longest
+
+
 def _check(phases: list[tuple[float, Tissue]], drug: Drug, injections: Sequence[Injection]) -> None:
     if not phases:
         raise BadInput("there is no tissue", "transport")
@@ -193,6 +205,110 @@ def _check(phases: list[tuple[float, Tissue]], drug: Drug, injections: Sequence[
             raise BadInput("an injection is off the cells, negative or not finite", "injections")
         if not (np.isfinite(one.time) and 0 <= one.species < drug.size):
             raise BadInput("an injection has no time or no species", "injections")
+
+
+@dataclass(frozen=True)
+class TransportedMembers:
+    """What is kept of the transport runs of N members.
+
+    Parameters
+    ----------
+    times : ndarray, shape (T,)
+        Hours.
+    amount : ndarray, shape (N, T, s, n)
+        The kept species in the kept cells, per volume of tissue; zero for a member that failed.
+    exposure : ndarray, shape (N, T, s, n)
+        Their time integrals since the first dose.
+    status : ndarray of int, shape (N,)
+        ``OK``, ``NOT_FINITE`` or ``BAD_PARAMETER``.
+    """
+
+    times: np.ndarray
+    amount: np.ndarray
+    exposure: np.ndarray
+    status: np.ndarray
+
+    def sound(self) -> TransportedMembers:
+        """These runs, for those who need every member.
+
+        Raises
+        ------
+        RunFailed
+            If a member failed.
+        """
+        failed = np.flatnonzero(self.status)
+        if failed.size:
+            raise RunFailed(
+                f"{failed.size} of {len(self.status)} transport runs failed, the first is member {failed[0]}; "
+                "check the prior's range."
+            )
+        return self
+
+
+def transport_members(
+    faces: Faces,
+    member: Callable[[int], tuple[Tissue, Drug, Course]],
+    count: int,
+    times: np.ndarray,
+    dt_max: float | Sequence[float],
+    scheme: str = "van_leer",
+    precision: type = np.float64,
+    change: float = 0.005,
+    species: Sequence[int] = (0,),
+    cells: np.ndarray | None = None,
+) -> TransportedMembers:
+    """Run ``count`` members on the same cells; one that fails gets a code and the others go on.
+
+    Members are run one after the other, each exactly as :func:`transport` would: what one needs (its
+    faces' conductances, its local propagators) fills the caches, so that sweeping all of them step by
+    step would only move more memory. Only what is kept of a run outlives it.
+
+    Parameters
+    ----------
+    faces : Faces
+        The cells of every member's tissue.
+    member : callable
+        Tissue, drug and plasma course of member i: its own diffusivity, velocity, exchange and kinetics.
+        May raise ``BadInput`` for parameters it cannot use.
+    count : int
+        N.
+    times, dt_max, scheme, precision, change
+        As of :func:`transport`.
+    species : sequence of int
+        Those that are kept; the free drug unless told otherwise.
+    cells : ndarray of bool or int, optional
+        Active cells that are kept, shape (n,) or their numbers; all if absent.
+
+    Raises
+    ------
+    BadInput
+        If the times, the steps or the scheme are unusable, or a member's tissue is on other cells.
+    """
+    at, longest = _settings(times, dt_max, scheme)
+    kept = np.arange(faces.n) if cells is None else np.arange(faces.n)[cells]
+    shape = (count, len(at), len(species), len(kept))
+    amount: np.ndarray = np.zeros(shape, precision)
+    exposure: np.ndarray = np.zeros(shape, precision)
+    status = np.full(count, OK)
+    chosen = np.ix_(np.arange(len(at)), np.asarray(species, dtype=int), kept)
+    for i in range(count):
+        try:
+            tissue, drug, plan = member(i)
+        except BadInput:
+            status[i] = BAD_PARAMETER
+            continue
+        if tissue.faces is not faces:
+            raise BadInput(f"the tissue of member {i} is on other cells", "transport")
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # the code says so
+                run = transport(tissue, drug, plan, at, longest.tolist(), scheme, (), precision, change)
+        except BadInput:
+            status[i] = BAD_PARAMETER
+        except RunFailed:
+            status[i] = NOT_FINITE
+        else:
+            amount[i], exposure[i] = run.amount[chosen], run.exposure[chosen]
+    return TransportedMembers(at, amount, exposure, status)
 
 
 def total_exposure(tissue: Tissue, drug: Drug, plan: Course, tolerance: float = 1e-12) -> np.ndarray:
@@ -251,12 +367,17 @@ def total_exposure(tissue: Tissue, drug: Drug, plan: Course, tolerance: float = 
 
 
 __all__ = [
+    "BAD_PARAMETER",
+    "NOT_FINITE",
+    "OK",
     "SCHEMES",
     "Balance",
     "Injection",
     "Ledger",
     "Stepper",
     "Transported",
+    "TransportedMembers",
     "total_exposure",
     "transport",
+    "transport_members",
 ]

@@ -12,7 +12,7 @@ once for every distinct interval.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from ..kinetics.plasma import Course, Dose, PlasmaModel, course, rate_matrix
 from ..physics.agents import Agent
 from ..physics.faces import harmonic
 from ..physics.tissue import Drug, Tissue, TransportTerms, transport_terms
-from ..physics.transport import Transported, total_exposure, transport
+from ..physics.transport import TransportedMembers, total_exposure, transport_members
 from .backend import jax, jnp
 from .expm import expm, squarings
 from .pod import pod
@@ -158,10 +158,19 @@ class TransportCase:
             total = total + self.value(theta, f"{prefix}{source}_to_{target}")[:, None, None] * unit
         return total
 
-    def full(self, theta: np.ndarray, dt_max: float) -> list[Transported]:
-        """Full-order runs of members (N, p), with linear (upwind) convection."""
+    def full(
+        self,
+        theta: np.ndarray,
+        dt_max: float,
+        species: Sequence[int] = (0,),
+        cells: np.ndarray | None = None,
+    ) -> TransportedMembers:
+        """Full-order runs of members (N, p), with linear (upwind) convection; of the kept species and cells."""
         x = self.inputs(np.asarray(theta, dtype=float))
-        return [transport(*self.member(x, i), self.times, dt_max, scheme="upwind") for i in range(len(theta))]
+        return transport_members(
+            self.tissue.faces, lambda i: self.member(x, i), len(theta), self.times, dt_max, "upwind",
+            species=species, cells=cells,
+        )  # fmt: skip
 
     def full_exposure(self, theta: np.ndarray) -> np.ndarray:
         """Full-order time integrals of the free drug over all time, (N, n)."""
@@ -354,11 +363,9 @@ def build_transport(
     max_rank : int
     """
     root = np.sqrt(case.tissue.phi)
-    rows = []
-    for run in case.full(theta, dt_max):
-        rows += [run.amount.reshape(-1, len(root)), run.exposure[:, 0]]
-    rows.append(case.full_exposure(theta))
-    snapshots = np.concatenate(rows) / root
+    runs = case.full(theta, dt_max, range(len(case.agent.species))).sound()
+    rows = [runs.amount, runs.exposure[:, :, 0], case.full_exposure(theta)]
+    snapshots = np.concatenate([x.reshape(-1, len(root)) for x in rows]) / root
     size = np.linalg.norm(snapshots, axis=1)
     snapshots = snapshots[size > 0] / size[size > 0, None]
     basis = pod(snapshots, tolerance, max_rank)
@@ -405,8 +412,7 @@ def validate_transport(
     total = reduced.total_exposure(case, theta) @ reduced.vectors.T
     truth = case.full_exposure(theta)
     worst = []
-    for i, run in enumerate(case.full(theta, dt_max)):
-        free = run.amount[:, 0][:, region]
+    for i, free in enumerate(case.full(theta, dt_max, cells=region).sound().amount[:, :, 0]):
         twin = amount[i, :, 0] @ reduced.vectors[region].T
         scale = np.linalg.norm(free, axis=1)
         scale = np.maximum(scale, 0.01 * scale.max())

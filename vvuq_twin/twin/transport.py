@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..domain.errors import BadInput, RunFailed
+from ..domain.errors import BadInput
 from ..domain.parameters import ParameterSpace
 from ..reduction.backend import jnp
 from ..reduction.transport import ReducedTransport, TransportCase
@@ -35,16 +35,9 @@ class FullOrderTransport:
         return self.case.space
 
     def trajectory(self, theta: np.ndarray) -> Trajectory:
-        """The free drug at the output times, values (N, T, n); a member that fails has code 1 and zeros."""
-        theta = np.asarray(theta, dtype=float)
-        values = np.zeros((len(theta), len(self.case.times), self.case.tissue.faces.n))
-        status = np.zeros(len(theta), dtype=np.int64)
-        for i in range(len(theta)):
-            try:
-                values[i] = self.case.full(theta[i : i + 1], self.dt_max)[0].amount[:, 0]
-            except (BadInput, RunFailed):
-                status[i] = 1
-        return Trajectory(values, status, np.asarray(self.case.times))
+        """The free drug at the output times, values (N, T, n); a member that fails has a code and zeros."""
+        run = self.case.full(theta, self.dt_max)
+        return Trajectory(run.amount[:, :, 0], run.status, run.times)
 
     def exposure(self, theta: np.ndarray) -> np.ndarray:
         """Time integral of the free drug over all time, (N, n)."""

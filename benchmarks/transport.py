@@ -5,9 +5,15 @@ against the same two stages with the sparse operator. py-pde takes explicit Eule
 compared per evaluation of the operator (it has no upwind scheme, so without flow); its answer differs by the order of
 the time step.
 
-The bound is the time to move what two stages cannot avoid moving, counted in arrays over the active rows: each stage
-reads the concentration and three face arrays (six with flow) and writes the rate, then reads the rate, 1/phi and the
-concentration and writes the stage: 2 x 9 without flow, 2 x 12 with it.
+The bound is the time to move what two sweeps cannot avoid moving, counted in arrays over the active rows: a stage reads
+the concentration, three face arrays (six with flow) and 1/phi and writes the next one, the second also reads the old
+concentration: 6 + 7 without flow, 9 + 10 with it.
+
+Last, members of convection, diffusion and first-order loss: ours by one call, each with its own diffusivity, speed and
+rate, with all that a run keeps (time integrals, a balance); py-pde's explicit Euler steps (one evaluation of the operator
+where ours takes two) of one expression in a loop. Its convection is central and not conservative; the first member's
+answers are compared, which differ by the order of the grid and the step. To compile the expression, which py-pde does
+again for every set of parameters, is not counted but told in the notes.
 """
 
 from __future__ import annotations
@@ -16,17 +22,20 @@ import importlib.util
 import resource
 import subprocess
 import sys
+import time
 
 import common
 import numpy as np
 
 from vvuq_twin.domain.grid import Grid
+from vvuq_twin.kinetics.plasma import Course, Dose, PlasmaModel, course, rate_matrix
 from vvuq_twin.physics import convection
 from vvuq_twin.physics.faces import assemble
-from vvuq_twin.physics.tissue import Tissue
+from vvuq_twin.physics.tissue import Drug, Tissue
+from vvuq_twin.physics.transport import Injection, transport, transport_members
 
-SMALL = {"n": 12, "steps": 4, "repeats": 1, "memory": 0}
-D, PHI, DT = 1.2, 0.3, 0.05
+SMALL = {"n": 12, "steps": 4, "repeats": 1, "memory": 0, "members": 2, "long": 4}
+D, PHI, DT, LOSS = 1.2, 0.3, 0.05, 0.1
 
 
 def box(n: int) -> tuple[Tissue, np.ndarray]:
@@ -70,20 +79,58 @@ class Kernel:
 
 
 class PyPde:
-    """py-pde's compiled explicit Euler steps of diffusion with our boundary, compiled once."""
+    """py-pde's compiled explicit Euler steps with our boundary, compiled once.
 
-    def __init__(self, n: int) -> None:
+    Of diffusion, or also of convection by the swirl and loss.
+    """
+
+    def __init__(self, n: int, swirl: tuple[np.ndarray, ...] = ()) -> None:
         import pde
 
         grid = pde.CartesianGrid([[0, n]] * 3, n, periodic=False)
         self.field = pde.ScalarField(grid, 1.0)
-        equation = pde.PDE({"c": f"{D} * laplace(c)"}, bc={"derivative": 0})
+        right, consts = f"{D} * laplace(c)", {}
+        if swirl:
+            right += f" - vx * d_dx(c) - vy * d_dy(c) - {LOSS} * c"
+            consts = {name: pde.ScalarField(grid, v) for name, v in zip(("vx", "vy"), swirl)}
+        equation = pde.PDE({"c": right}, bc={"derivative": 0}, consts=consts)
+        begin = time.perf_counter()
         self.step = pde.EulerSolver(equation).make_stepper(self.field, dt=DT)
+        self.step(self.field, 0.0, DT)
+        self.compiled = time.perf_counter() - begin
 
     def run(self, start: np.ndarray, steps: int) -> np.ndarray:
         self.field.data[...] = start.reshape(self.field.data.shape)
         self.step(self.field, 0.0, steps * DT)
         return np.asarray(self.field.data).ravel()
+
+
+class Members:
+    """Runs of convection, diffusion and loss without plasma, the first at the nominal parameters."""
+
+    def __init__(self, tissue: Tissue, start: np.ndarray, count: int, scheme: str) -> None:
+        self.tissue, self.count, self.scheme = tissue, count, scheme
+        self.start = Injection(0.0, PHI * start)
+        self.plan = _plasma([])
+
+    def member(self, i: int) -> tuple[Tissue, Drug, Course]:
+        t, factor = self.tissue, 1.0 + 0.02 * i
+        x, y, z = t.velocity or t.face_speed()
+        own = Tissue(t.faces, t.ktrans, t.phi, velocity=(factor * x, factor * y, z))
+        return own, Drug(np.array([D * factor]), np.array([[-LOSS * factor]])), self.plan
+
+    def run(self, steps: int) -> np.ndarray:
+        """Concentrations after the steps, (N, n)."""
+        end = np.array([steps * DT])
+        found = transport_members(
+            self.tissue.faces, self.member, self.count, end, DT, self.scheme, [self.start]
+        ).sound()
+        return found.amount[:, 0, 0] / PHI
+
+
+def _plasma(doses: list[Dose]) -> Course:
+    names = ("central",)
+    return course(PlasmaModel(names, rate_matrix(names, {("central", "out"): 0.3}), 10.0), doses)
 
 
 def peak_of_run(n: int) -> float:
@@ -96,12 +143,7 @@ def peak_of_run(n: int) -> float:
 
 def member(n: int) -> None:
     """One step of a tracer with flow on n^3 voxels, float64; prints the peak resident memory in MiB."""
-    from vvuq_twin.kinetics.plasma import Dose, PlasmaModel, course, rate_matrix
-    from vvuq_twin.physics.tissue import Drug
-    from vvuq_twin.physics.transport import transport
-
-    names = ("central",)
-    plan = course(PlasmaModel(names, rate_matrix(names, {("central", "out"): 0.3}), 10.0), [Dose(0.0, 5.0)])
+    plan = _plasma([Dose(0.0, 5.0)])
     tissue = box(n)[0]
     tissue.ktrans[:] = 0.1
     run = transport(tissue, Drug(np.array([D])), plan, np.array([0.1]), 0.1)
@@ -109,7 +151,37 @@ def member(n: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0)
 
 
-def measure(n: int = 64, steps: int = 40, repeats: int = 5, memory: int = 256) -> list[common.Row]:
+def against_loop(
+    tissue: Tissue, start: np.ndarray, members: int, steps: int, repeats: int
+) -> list[common.Row]:
+    """Members by one call against py-pde's loop, for two of our schemes."""
+    n = tissue.faces.grid.shape[0]
+    middle, wave = np.arange(n) + 0.5, 2.0 * np.pi / n
+    across = 0.2 / PHI * np.sin(wave * middle)[:, None] * np.cos(wave * middle)[None, :]
+    vx = np.repeat(across[:, :, None], n, axis=2)
+    peer = PyPde(n, (vx, -vx.transpose(1, 0, 2)))
+    note = f"py-pde took {peer.compiled:.0f} s to compile the expression, once, not counted"
+
+    def loop() -> None:
+        for _ in range(members):
+            peer.run(start, steps)
+
+    rows = []
+    for scheme in ("central", "upwind"):
+        ours = Members(tissue, start, members, scheme)
+        difference = float(np.abs(ours.run(steps)[0] - peer.run(start, steps)).max())
+        each = members * steps
+        mine, other, ratio = common.alternate(lambda o=ours: o.run(steps), loop, repeats, (each, each))
+        what = f"step of a member, {scheme} flow, diffusion and loss, {members} of {n}^3, {steps} steps"
+        rows.append(
+            common.Row(what, mine, "py-pde, an Euler step", other, ratio, "100", difference, notes=note)
+        )
+    return rows
+
+
+def measure(
+    n: int = 64, steps: int = 40, repeats: int = 5, memory: int = 256, members: int = 8, long: int = 100
+) -> list[common.Row]:
     tissue, start = box(n)
     rows = []
     still, moving = Kernel(tissue, start, False, 0), Kernel(tissue, start, True, convection.UPWIND)
@@ -133,7 +205,7 @@ def measure(n: int = 64, steps: int = 40, repeats: int = 5, memory: int = 256) -
 
     cells = int((tissue.faces.rows[:, 3] - tissue.faces.rows[:, 2]).sum())
     for name, kernel, arrays in (
-        ("diffusion", still, 18), ("diffusion and upwind flow", moving, 24), ("diffusion and limited flow", limited, 24),
+        ("diffusion", still, 13), ("diffusion and upwind flow", moving, 19), ("diffusion and limited flow", limited, 19),
     ):  # fmt: skip
         moved = 2 * size / (arrays * cells)
         mine, other, ratio = common.alternate(lambda k=kernel: k.run(steps), copy, repeats, (steps, moved))
@@ -169,6 +241,7 @@ def measure(n: int = 64, steps: int = 40, repeats: int = 5, memory: int = 256) -
                 difference=apart,
             )
         )
+        rows += against_loop(tissue, start, members, long, repeats)
     if memory:
         used = peak_of_run(memory)
         first = rows[0]

@@ -252,6 +252,7 @@ def transport_members(
     times: np.ndarray,
     dt_max: float | Sequence[float],
     scheme: str = "van_leer",
+    injections: Sequence[Injection] = (),
     precision: type = np.float64,
     change: float = 0.005,
     species: Sequence[int] = (0,),
@@ -272,8 +273,8 @@ def transport_members(
         May raise ``BadInput`` for parameters it cannot use.
     count : int
         N.
-    times, dt_max, scheme, precision, change
-        As of :func:`transport`.
+    times, dt_max, scheme, injections, precision, change
+        As of :func:`transport`, the same for every member.
     species : sequence of int
         Those that are kept; the free drug unless told otherwise.
     cells : ndarray of bool or int, optional
@@ -301,7 +302,9 @@ def transport_members(
             raise BadInput(f"the tissue of member {i} is on other cells", "transport")
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # the code says so
-                run = transport(tissue, drug, plan, at, longest.tolist(), scheme, (), precision, change)
+                run = transport(
+                    tissue, drug, plan, at, longest.tolist(), scheme, injections, precision, change
+                )
         except BadInput:
             status[i] = BAD_PARAMETER
         except RunFailed:

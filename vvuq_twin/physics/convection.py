@@ -76,8 +76,8 @@ def _fluxes(
 
 
 @compiled
-def _next_run(rows: Array, r: int, depth: int) -> tuple[int, int, int, int]:
-    """From row ``r`` on: the row after the run, its plane, its first cell and its end in the plane."""
+def _next_run(rows: Array, r: int, depth: int) -> tuple[int, int, int]:
+    """From row ``r`` on: the row after the run, and the run's first cell and its end in the plane."""
     plane, start, end = rows[r, 0], rows[r, 1] * depth + rows[r, 2], rows[r, 1] * depth + rows[r, 3]
     r += 1
     while r < rows.shape[0] and rows[r, 0] == plane:
@@ -86,7 +86,7 @@ def _next_run(rows: Array, r: int, depth: int) -> tuple[int, int, int, int]:
             break
         end = last
         r += 1
-    return r, plane, start, end
+    return r, start, end
 
 
 @compiled
@@ -104,21 +104,18 @@ def _run_rate(
     at, n = plane * wide + start, end - start
     flat = c.ravel()
     x, y, z = kept
-    low, high = x[start:end], z[1 : n + 1]
-    _fluxes(flat, g[0].ravel(), v[0].ravel(), group[0].ravel(), at, wide, pace[0], scheme, high)
+    low, flux = x[start:end], out[:n]
+    _fluxes(flat, g[0].ravel(), v[0].ravel(), group[0].ravel(), at, wide, pace[0], scheme, flux)
     for k in range(n):
-        out[k] = low[k] - high[k]
-    for k in range(n):
-        low[k] = high[k]
-    low, high = y[start:end], y[start + depth : end + depth]
-    _fluxes(flat, g[1].ravel(), v[1].ravel(), group[1].ravel(), at, depth, pace[1], scheme, high)
-    for k in range(n):
-        out[k] += low[k] - high[k]
+        above = flux[k]
+        flux[k] = low[k] - above
+        low[k] = above
     # along the rows a run's first lower face is closed: z[0] stays zero
-    low, high = z[:n], z[1 : n + 1]
-    _fluxes(flat, g[2].ravel(), v[2].ravel(), group[2].ravel(), at, 1, pace[2], scheme, high)
+    front, back, left, right = y[start:end], y[start + depth : end + depth], z[:n], z[1 : n + 1]
+    _fluxes(flat, g[1].ravel(), v[1].ravel(), group[1].ravel(), at, depth, pace[1], scheme, back)
+    _fluxes(flat, g[2].ravel(), v[2].ravel(), group[2].ravel(), at, 1, pace[2], scheme, right)
     for k in range(n):
-        out[k] += low[k] - high[k]
+        flux[k] += (front[k] - back[k]) + (left[k] - right[k])
 
 
 @compiled
@@ -131,28 +128,34 @@ def _buffers(c: Array) -> tuple[Three, Array]:
 
 
 @compiled
-def _stage(
-    c: Array, g: Three, v: Three, pace: tuple[float, float, float], group: Three, rows: Array, scheme: int,
-    inverse_phi: Array, h: float, kept: Three, rate: Array, old: Array, out: Array, last: bool,
-) -> None:  # fmt: skip
-    """Heun's stages: ``out = c + h w L(c)``, the last averaged with ``old``: ``out = (old + c + h w L(c))/2``."""
+def _plane(
+    c: Array, g: Three, v: Three, pace: tuple[float, float, float], group: Three, rows: Array, r: int, scheme: int,
+    inverse_phi: Array, h: float, kept: Three, rate: Array, out: Array, stage: int,
+) -> int:  # fmt: skip
+    """Advance the plane of row ``r``; returns the first row of the next plane.
+
+    Stage 0 is the rate alone, ``out = L(c)``; 1 and 2 are Heun's, ``out = c + h L(c)/phi`` and the mean of
+    that and what ``out`` was.
+    """
     wide, depth = c.shape[1] * c.shape[2], c.shape[2]
     step, half = c.dtype.type(h), c.dtype.type(0.5)
-    r, before = 0, -1
-    while r < rows.shape[0]:
-        r, plane, start, end = _next_run(rows, r, depth)
-        if plane != before:
-            kept[1][:] = 0.0
-            before = plane
+    plane = rows[r, 0]
+    kept[1][:] = 0.0
+    while r < rows.shape[0] and rows[r, 0] == plane:
+        r, start, end = _next_run(rows, r, depth)
         _run_rate(c, g, v, pace, group, plane, start, end, scheme, kept, rate)
         a, b = plane * wide + start, plane * wide + end
-        u, f, w, o = old.ravel()[a:b], c.ravel()[a:b], inverse_phi.ravel()[a:b], out.ravel()[a:b]
-        if last:
+        f, w, o = c.ravel()[a:b], inverse_phi.ravel()[a:b], out.ravel()[a:b]
+        if stage == 0:
             for k in range(o.size):
-                o[k] = half * (u[k] + (f[k] + step * w[k] * rate[k]))
-        else:
+                o[k] = rate[k]
+        elif stage == 1:
             for k in range(o.size):
                 o[k] = f[k] + step * w[k] * rate[k]
+        else:
+            for k in range(o.size):
+                o[k] = half * (o[k] + (f[k] + step * w[k] * rate[k]))
+    return r
 
 
 @compiled
@@ -161,18 +164,10 @@ def transport_rate(
     rows: Array, scheme: int, out: Array,
 ) -> None:  # fmt: skip
     """``out = div(g grad c) - div(v c)``; ``v`` is zero at closed faces, ``pace`` one over the spacing."""
-    wide, depth = c.shape[1] * c.shape[2], c.shape[2]
     kept, rate = _buffers(c)
-    r, before = 0, -1
+    face, r = scheme if flow else STILL, 0
     while r < rows.shape[0]:
-        r, plane, start, end = _next_run(rows, r, depth)
-        if plane != before:
-            kept[1][:] = 0.0
-            before = plane
-        _run_rate(c, g, v, pace, group, plane, start, end, scheme if flow else STILL, kept, rate)
-        o = out.ravel()[plane * wide + start : plane * wide + end]
-        for k in range(o.size):
-            o[k] = rate[k]
+        r = _plane(c, g, v, pace, group, rows, r, face, c, 0.0, kept, rate, out, 0)
 
 
 @compiled
@@ -210,13 +205,26 @@ def transport_step(
     c: Array, g: Three, v: Three, pace: tuple[float, float, float], flow: bool, group: Three,
     inverse_phi: Array, rows: Array, scheme: int, dt: float, substeps: int, first: Array,
 ) -> None:  # fmt: skip
-    """``substeps`` Heun steps of together ``dt`` on the concentration ``c``, in place; ``first`` is a work box."""
+    """``substeps`` Heun steps of together ``dt`` on the concentration ``c``, in place; ``first`` is a work box.
+
+    The second stage follows the first at a distance of two planes, which is as far as a limited value sees:
+    the faces both need are then still in the cache.
+    """
     h = dt / substeps
     kept, rate = _buffers(c)
-    face = scheme if flow else STILL
+    later, _ = _buffers(c)
+    face, count = scheme if flow else STILL, rows.shape[0]
     for _ in range(substeps):
-        _stage(c, g, v, pace, group, rows, face, inverse_phi, h, kept, rate, c, first, False)
-        _stage(first, g, v, pace, group, rows, face, inverse_phi, h, kept, rate, c, c, True)
+        ahead, behind = 0, 0
+        while behind < count:
+            if ahead < count and rows[ahead, 0] <= rows[behind, 0] + 2:
+                ahead = _plane(
+                    c, g, v, pace, group, rows, ahead, face, inverse_phi, h, kept, rate, first, 1
+                )  # fmt: skip
+            else:
+                behind = _plane(
+                    first, g, v, pace, group, rows, behind, face, inverse_phi, h, later, rate, c, 2
+                )  # fmt: skip
 
 
 @compiled

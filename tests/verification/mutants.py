@@ -187,8 +187,8 @@ MUTANTS = (
     Mutant(
         "second upstream cell mistaken where the flow runs backwards",
         "physics/convection.py",
-        "beyond = two_below[k] if forward else two_above[k]",
-        "beyond = two_below[k] if forward else below[k]",
+        "a, b = before if forward else after, high - low",
+        "a, b = before if forward else high - low, high - low",
         "transport.mms.coupled.limited",
     ),
     Mutant(

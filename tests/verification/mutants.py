@@ -188,7 +188,7 @@ MUTANTS = (
         "second upstream cell mistaken where the flow runs backwards",
         "physics/convection.py",
         "a, b = before if forward else after, high - low",
-        "a, b = before if forward else high - low, high - low",
+        "a, b = before if forward else low - high, high - low",
         "transport.mms.coupled.limited",
     ),
     Mutant(

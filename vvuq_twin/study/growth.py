@@ -75,7 +75,9 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         result = assimilate(problem, twin, step, assimilated, spec.seed)
         run.journal.append("visits assimilated", visits=assimilated, members=len(result.members))
         begin = beside(client)
-        refined = begin(central_discretisation, str(model), result.posterior, len(series.visits) - 1)
+        refined = begin(
+            central_discretisation, str(model.resolve()), result.posterior, len(series.visits) - 1
+        )
         _tell_patient(run, problem, exposure, notes, assimilated)
         _tell_reduction(run, spec, reduced)
         tell_trust(run, spec, problem.case, work / "reduced.zarr.zip", result)

@@ -72,7 +72,13 @@ def test_the_posterior_becomes_the_next_prior(conjugate):
 
 def test_the_same_seed_gives_the_same_draws_and_another_others():
     space, predict, seen, *_ = Conjugate(p=2, m=8).build()
-    call = {"draws": 60, "tune": 30, "rounds": 1, "limits": Limits(ess_bulk=10, ess_tail=10, rhat=1.5)}
+    call = {
+        "draws": 60,
+        "tune": 30,
+        "pilot": 20,
+        "rounds": 1,
+        "limits": Limits(ess_bulk=10, ess_tail=10, rhat=1.5),
+    }
     one, again, other = (calibrate(space, predict, seen, seed=s, **call) for s in (1, 1, 2))
     assert one.theta.tobytes() == again.theta.tobytes() != other.theta.tobytes()
     assert not (one.theta[0] == one.theta[1]).any()
@@ -81,7 +87,7 @@ def test_the_same_seed_gives_the_same_draws_and_another_others():
 
 def test_chains_on_a_worker_draw_what_chains_here_draw():
     space, predict, seen, *_ = Conjugate(p=2, m=8).build()
-    call = {"draws": 60, "tune": 30, "rounds": 1, "chains": 3}
+    call = {"draws": 60, "tune": 30, "pilot": 20, "rounds": 1, "chains": 3}
     told = []
     with cluster(1) as client:
         apart = calibrate(
@@ -96,7 +102,7 @@ def test_chains_on_a_worker_draw_what_chains_here_draw():
     one = calibrate(space, predict, seen, seed=4, **call)
     np.testing.assert_allclose(apart.theta, one.theta, rtol=1e-9)
     assert apart.chains.evaluations == one.chains.evaluations
-    assert told[-1] == (270, 270) and len(told) == 90
+    assert told[-1] == (420, 420) and len(told) == 140
 
 
 def test_limits_that_are_missed_are_reported_and_more_chains_are_tried():
@@ -110,6 +116,7 @@ def test_limits_that_are_missed_are_reported_and_more_chains_are_tried():
         seed=1,
         draws=40,
         tune=30,
+        pilot=30,
         limits=strict,
         progress=lambda d, t: seen_progress.append((d, t)),
     )
@@ -119,14 +126,15 @@ def test_limits_that_are_missed_are_reported_and_more_chains_are_tried():
         and result.checks["divergences"]["passed"]
     )
     assert result.rounds == 2 and result.theta.shape[0] == 4
+    assert result.evaluations > result.chains.evaluations > 0
     assert result.evidence()[0].status == "failed"
-    assert seen_progress[-1] == (280, 280) and [d for d, _ in seen_progress] == list(range(1, 281))
+    assert seen_progress[-1] == (400, 400) and [d for d, _ in seen_progress] == list(range(1, 401))
 
 
 def test_a_wrong_model_fails_the_predictive_check():
     space, predict, seen, *_ = Conjugate().build()
     seen.y[:] += 30 * np.sin(np.arange(len(seen.y)))
-    result = calibrate(space, predict, seen, seed=1, draws=100, tune=50, rounds=1)
+    result = calibrate(space, predict, seen, seed=1, draws=100, tune=50, pilot=0, rounds=1)
     assert result.predictive["p_value"] < 0.01 and result.predictive["misfit_per_observation"] > 2
     assert result.evidence()[1].status == "failed"
 
@@ -135,7 +143,7 @@ def test_a_model_that_fails_in_places_does_not_stop_the_sampler():
     space = ParameterSpace((Parameter("x", "1", Normal(0, 1)),))
     seen = observations([0.5], ObservationError(np.array([1.0])))
     result = calibrate(
-        space, lambda t: jnp.where(t > 1.0, jnp.nan, t), seen, seed=1, draws=400, tune=100, rounds=1
+        space, lambda t: jnp.where(t > 1.0, jnp.nan, t), seen, seed=1, draws=400, tune=100, pilot=0, rounds=1
     )
     draws = result.sample()[:, 0]
     assert draws.max() <= 1.0 and result.chains.bad > 0
@@ -160,6 +168,8 @@ def test_too_few_draws_are_refused():
     space, predict, seen, *_ = Conjugate(p=2, m=8).build()
     with pytest.raises(BadInput, match="2 chains"):
         calibrate(space, predict, seen, seed=1, chains=1)
+    with pytest.raises(BadInput, match="a pilot of 20 draws"):
+        calibrate(space, predict, seen, seed=1, pilot=5)
 
 
 def test_theophylline_of_one_subject(shared_data):

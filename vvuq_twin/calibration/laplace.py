@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,6 @@ class Laplace:
     factor: np.ndarray
     value: float
     log_evidence: float
-
-    def with_draws(self, z: np.ndarray) -> Laplace:
-        """The same mode with the covariance of draws, shape (..., p), shrunk a little to the old one."""
-        flat = np.asarray(z, dtype=float).reshape(-1, len(self.mode))
-        keep = len(flat) / (len(flat) + 5.0 * len(self.mode))
-        covariance = keep * np.cov(flat.T).reshape(self.covariance.shape) + (1 - keep) * self.covariance
-        return replace(self, covariance=covariance, factor=np.linalg.cholesky(covariance))
 
 
 def laplace(likelihood: Likelihood, seed: int, starts: int = 3, step: float = 1e-3) -> Laplace:

@@ -13,6 +13,7 @@ from ..domain.evidence import Evidence
 from ..domain.observations import Observations
 from ..domain.parameters import ParameterSpace, posterior_space
 from ..ensemble.beside import Begin
+from .coordinates import Coordinates
 from .diagnostics import Limits, checks, per_parameter
 from .laplace import Laplace, laplace
 from .likelihood import Likelihood, Predict
@@ -33,7 +34,7 @@ class CalibrationResult:
     laplace : Laplace
         Mode and curvature, in scores.
     chains : Chains
-        Sampler statistics.
+        Sampler statistics of the draws kept.
     parameters : dict
         Summary and diagnostics by name (:func:`vvuq_twin.calibration.diagnostics.per_parameter`).
     checks : dict
@@ -43,6 +44,8 @@ class CalibrationResult:
     limits : Limits
     seed : int
     seconds : float
+    evaluations : int
+        Gradient evaluations of the sampler, those for draws not kept included.
     rounds : int
         1, or 2 if the first sample did not pass and more was drawn.
     """
@@ -58,6 +61,7 @@ class CalibrationResult:
     limits: Limits
     seed: int
     seconds: float
+    evaluations: int
     rounds: int = 1
 
     @property
@@ -93,7 +97,7 @@ class CalibrationResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON (without the draws)."""
         return {
-            "method": "NUTS (PyMC) in whitened scores, Laplace metric",
+            "method": "NUTS (PyMC) in whitened scores",
             "chains": int(self.z.shape[0]),
             "draws": int(self.z.shape[1]),
             "parameters": self.parameters,
@@ -103,7 +107,7 @@ class CalibrationResult:
             "predictive": self.predictive,
             "mode": self.mode,
             "laplace_log_evidence": self.laplace.log_evidence,
-            "gradient_evaluations": self.chains.evaluations,
+            "gradient_evaluations": self.evaluations,
             "not_finite_evaluations": self.chains.bad,
             "rounds": self.rounds,
             "seconds": self.seconds,
@@ -146,6 +150,7 @@ def calibrate(
     scale: str | None = None,
     limits: Limits | None = None,
     starts: int = 3,
+    pilot: int = 150,
     rounds: int = 2,
     predictive_draws: int = 200,
     progress: Progress | None = None,
@@ -169,10 +174,12 @@ def calibrate(
     limits : Limits, optional
     starts : int
         Starts of the search for the mode.
+    pilot : int
+        Draws of each chain that shape the sampler's coordinates and are then thrown away; 0 for none (the
+        coordinates are those of the Laplace approximation).
     rounds : int
-        If 2 and the first sample fails a criterion: as many chains more, with the metric of the first draws;
-        or, where transitions diverged or trees were cut, the chains anew with smaller steps as well. The
-        verdict is on what is returned.
+        If 2 and the first sample fails a criterion: as many chains more; or, where transitions diverged or trees
+        were cut, the chains anew with smaller steps. The verdict is on what is returned.
     predictive_draws : int
     progress : callable, optional
         ``progress(iterations done, iterations in all)``.
@@ -194,59 +201,55 @@ def calibrate(
     A value of the model that is not finite counts as a log-likelihood of -1e10 and is
     counted in ``not_finite_evaluations``; it never raises.
     """
-    if chains < 2 or draws < 20 or tune < 20:
-        raise BadInput("a calibration needs 2 chains, 20 draws and 20 tuning steps at least", "calibration")
+    if chains < 2 or draws < 20 or tune < 20 or 0 < pilot < 20 or pilot < 0:
+        raise BadInput(
+            "a calibration needs 2 chains, 20 draws, 20 tuning steps and a pilot of 20 draws at least, or of none",
+            "calibration",
+        )
     limits = limits or Limits()
     began = time.perf_counter()
     likelihood = Likelihood(space, predict, observations, scale)
     found = laplace(likelihood, seed, starts)
+    coordinates = Coordinates.of_laplace(found)
     how = Sampling(draws, tune, target_accept)
-    return sample_posterior(
-        likelihood, found, seed, chains, how, limits, rounds, predictive_draws, progress, begin, began
-    )
+    expected = chains * (how.iterations + (pilot + tune if pilot else 0))
+    spent = evaluations = 0
 
+    def sampled(settings: Sampling) -> Chains:
+        nonlocal spent, evaluations
+        before = spent
 
-def sample_posterior(
-    likelihood: Likelihood,
-    metric: Laplace,
-    seed: int,
-    chains: int,
-    how: Sampling,
-    limits: Limits,
-    rounds: int = 1,
-    predictive_draws: int = 200,
-    progress: Progress | None = None,
-    begin: Begin | None = None,
-    began: float | None = None,
-) -> CalibrationResult:
-    """:func:`calibrate` from its second step on, for callers that keep the compiled likelihood."""
-    began = time.perf_counter() if began is None else began
-    space = likelihood.space
+        def told(done: int, _of: int) -> None:
+            if progress is not None:
+                progress(before + done, expected)
+
+        drawn = nuts(likelihood, coordinates, seed, chains, settings, told, begin)
+        spent += chains * settings.iterations
+        evaluations += drawn.evaluations
+        return drawn
 
     def judged(chain: Chains) -> tuple[np.ndarray, dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
         theta = np.asarray(space.from_gaussian(chain.z))
         parameters = per_parameter(space.names, theta, chain.z)
         return theta, parameters, checks(parameters, chain, limits)
 
-    drawn = nuts(likelihood, metric, seed, chains, how, progress, begin)
+    if pilot:
+        coordinates = Coordinates.of_draws(sampled(replace(how, draws=pilot, stage=1)).z, found)
+    drawn = sampled(how)
     theta, parameters, verdicts = judged(drawn)
     used = 1
     if rounds > 1 and not all(c["passed"] for c in verdicts.values()):
         used = 2
         rough = not (verdicts["divergences"]["passed"] and verdicts["at_limit"]["passed"])
-        more = replace(how, stage=1)
+        more = replace(how, stage=2)
         if rough:
-            more = replace(
-                more, tune=2 * how.tune, target_accept=max(how.target_accept, 0.9), max_treedepth=10
-            )
-        first = chains * how.iterations
-        whole = first + chains * more.iterations
-        onward = None if progress is None else lambda done, _total: progress(first + done, whole)
-        again = nuts(likelihood, metric.with_draws(drawn.z), seed, chains, more, onward, begin)
+            more = replace(more, tune=2 * tune, target_accept=max(target_accept, 0.9), max_treedepth=10)
+        expected += chains * more.iterations
+        again = sampled(more)
         drawn = again if rough else Chains.joined([drawn, again])
         theta, parameters, verdicts = judged(drawn)
     predictive = predictive_check(likelihood, drawn.z.reshape(-1, space.size), seed, predictive_draws)
     return CalibrationResult(
-        space, drawn.z, theta, metric, drawn, parameters, verdicts, predictive, limits, seed,
-        time.perf_counter() - began, used,
+        space, drawn.z, theta, found, drawn, parameters, verdicts, predictive, limits, seed,
+        time.perf_counter() - began, evaluations, used,
     )  # fmt: skip

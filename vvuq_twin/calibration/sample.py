@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ import numpy as np
 from ..domain.errors import RunFailed
 from ..domain.keys import generator, integer
 from ..ensemble.beside import Begin
-from .laplace import Laplace
+from .coordinates import Coordinates
 from .likelihood import Likelihood
 
 Progress = Callable[[int, int], None]
+Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 @cache
@@ -30,15 +31,15 @@ def _op_class() -> type:
     from pytensor.graph.basic import Apply
     from pytensor.graph.op import Op
 
-    class JaxLogLikelihood(Op):
-        """Value and gradient of a :class:`Likelihood` in one evaluation.
+    class LogDensity(Op):
+        """Value and gradient of a log density in one evaluation.
 
         The gradient is an output, and the pullback multiplies by it: a sampler that asks for the value
         and the gradient runs the model once, forwards and backwards.
         """
 
-        def __init__(self, likelihood: Likelihood) -> None:
-            self.likelihood = likelihood
+        def __init__(self, density: Density) -> None:
+            self.density = density
 
         def make_node(self, *inputs: Any) -> Any:
             return Apply(
@@ -46,33 +47,34 @@ def _op_class() -> type:
             )
 
         def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
-            value, gradient = self.likelihood(inputs[0])
+            value, gradient = self.density(inputs[0])
             outputs[0][0] = np.asarray(value)
             outputs[1][0] = gradient
 
         def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> Any:
             if not isinstance(cotangents[1].type, DisconnectedType):
-                raise TypeError("second derivatives of the likelihood are not available")
+                raise TypeError("second derivatives of the density are not available")
             return [cotangents[0] * outputs[1]]
 
         def connection_pattern(self, node: Any) -> list[list[bool]]:
             return [[True, False]]
 
-    return JaxLogLikelihood
+    return LogDensity
 
 
 def log_likelihood_op(likelihood: Likelihood) -> Any:
-    """A PyTensor operation ``z -> (log-likelihood, gradient)`` for use in any PyMC model."""
+    """A PyTensor operation ``z -> (log-likelihood, gradient)`` of the whitened scores, for use in any PyMC model."""
     return _op_class()(likelihood)
 
 
-def pymc_model(likelihood: Likelihood) -> Any:
-    """The PyMC model: standard-normal scores ``z`` (shape (p,)) and the likelihood as a potential."""
+def pymc_model(likelihood: Likelihood, coordinates: Coordinates) -> Any:
+    """The PyMC model: the posterior of the coordinates ``x`` (shape (p,)) as a potential."""
     import pymc as pm
 
     with pm.Model() as model:
-        z = pm.Normal("z", 0.0, 1.0, shape=likelihood.space.size)
-        pm.Potential("likelihood", log_likelihood_op(likelihood)(z)[0])
+        x = pm.Flat("x", shape=likelihood.space.size)
+        density = partial(coordinates.posterior, likelihood)
+        pm.Potential("posterior", _op_class()(density)(x)[0])
     return model
 
 
@@ -158,7 +160,7 @@ class Sampling:
 
 def nuts(
     likelihood: Likelihood,
-    metric: Laplace,
+    coordinates: Coordinates,
     seed: int,
     chains: int = 2,
     how: Sampling | None = None,
@@ -167,14 +169,14 @@ def nuts(
 ) -> Chains:
     """Draw from the posterior.
 
-    The metric of NUTS is the Laplace covariance, so that the posterior looks like a standard normal to the
-    sampler and trees stay short; tuning has only the step size to find. Chains start apart:
-    at the mode plus one and a half Laplace standard deviations in a keyed direction.
+    NUTS moves in coordinates in which the posterior looks like a standard normal, so that trees stay short and
+    tuning has only the step size to find. Chains start apart: one and a half standard deviations from the middle
+    in keyed directions.
 
     Parameters
     ----------
     likelihood : Likelihood
-    metric : Laplace
+    coordinates : Coordinates
     seed : int
     chains : int
     how : Sampling, optional
@@ -192,7 +194,7 @@ def nuts(
     noise = generator(seed, "calibration", "initial", how.stage).standard_normal(
         (chains, likelihood.space.size)
     )
-    starts = metric.mode + 1.5 * noise @ metric.factor.T
+    starts = 1.5 * noise
 
     def told(chain: int) -> Callable[[int], None] | None:
         if progress is None:
@@ -202,26 +204,26 @@ def nuts(
 
     if begin is None:
         return Chains.joined(
-            [one_chain(likelihood, metric, seed, c, starts[c], how, told(c)) for c in range(chains)]
+            [one_chain(likelihood, coordinates, seed, c, starts[c], how, told(c)) for c in range(chains)]
         )
-    others = [begin(one_chain, likelihood, metric, seed, c, starts[c], how) for c in range(1, chains)]
-    first = one_chain(likelihood, metric, seed, 0, starts[0], how, told(0))
+    others = [begin(one_chain, likelihood, coordinates, seed, c, starts[c], how) for c in range(1, chains)]
+    first = one_chain(likelihood, coordinates, seed, 0, starts[0], how, told(0))
     return Chains.joined([first, *(wait() for wait in others)], together=True)
 
 
 def one_chain(
     likelihood: Likelihood,
-    metric: Laplace,
+    coordinates: Coordinates,
     seed: int,
     chain: int,
     start: np.ndarray,
     how: Sampling,
     told: Callable[[int], None] | None = None,
 ) -> Chains:
-    """One chain of :func:`nuts` from ``start``, shape (p,); its draws are keyed by its number alone."""
+    """One chain of :func:`nuts` from coordinates ``start``, shape (p,); its draws are keyed by its number alone."""
     import pymc as pm
     import pytensor
-    from pymc.step_methods.hmc.quadpotential import QuadPotentialFull
+    from pymc.step_methods.hmc.quadpotential import QuadPotentialDiag
 
     began, before, bad = time.perf_counter(), likelihood.evaluations, likelihood.bad
     seen = 0
@@ -233,16 +235,17 @@ def one_chain(
             told(seen)
 
     mode = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
-    with _quiet(), pymc_model(likelihood) as model:
+    with _quiet(), pymc_model(likelihood, coordinates) as model:
         rng = integer(seed, "calibration", "potential", how.stage, chain)
         step = pm.NUTS(
             model.value_vars,
-            potential=QuadPotentialFull(metric.covariance, rng=rng),
+            potential=QuadPotentialDiag(np.ones(len(start)), rng=rng),
             target_accept=how.target_accept,
             max_treedepth=how.max_treedepth,
             early_max_treedepth=how.max_treedepth,
-            step_scale=len(start) ** 0.25,  # the first step is 1: the metric has made the posterior round
-            initial_point={"z": start},
+            step_scale=len(start)
+            ** 0.25,  # the first step is 1: the coordinates have made the posterior round
+            initial_point={"x": start},
             compile_kwargs={"mode": mode},
         )
         try:
@@ -252,7 +255,7 @@ def one_chain(
                 chains=1,
                 cores=1,
                 step=step,
-                initvals=[{"z": start}],
+                initvals=[{"x": start}],
                 random_seed=[integer(seed, "calibration", "chain", how.stage, chain)],
                 progressbar=False,
                 quiet=True,
@@ -270,7 +273,7 @@ def one_chain(
         raise KeyboardInterrupt
     stats = tree["sample_stats"]
     return Chains(
-        np.asarray(tree["posterior"]["z"].values, dtype=float),
+        coordinates.scores(tree["posterior"]["x"].values),
         np.asarray(stats["diverging"].values, dtype=bool),
         np.asarray(stats["energy"].values, dtype=float),
         np.asarray(stats["reached_max_treedepth"].values, dtype=bool),

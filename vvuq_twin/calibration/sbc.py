@@ -17,6 +17,7 @@ from ..domain.evidence import Evidence
 from ..domain.keys import member_normals
 from ..domain.observations import Observations
 from ..domain.parameters import ParameterSpace
+from .coordinates import Coordinates
 from .laplace import laplace
 from .likelihood import Likelihood, Predict
 from .sample import Progress, Sampling, nuts
@@ -120,8 +121,9 @@ def simulation_based_calibration(
     for i in range(repeats):
         seen = Observations(data[i], error, template.coords, template.ids, template.time)
         likelihood = base.with_observations(seen)
-        how = Sampling(draws * thin, 100, stage=2 + i)
-        chain = nuts(likelihood, laplace(likelihood, seed, starts=1), seed, 1, how)
+        how = Sampling(draws * thin, 100, stage=3 + i)
+        coordinates = Coordinates.of_laplace(laplace(likelihood, seed, starts=1))
+        chain = nuts(likelihood, coordinates, seed, 1, how)
         ranks[i] = (chain.z[0, ::thin] < truth[i]).sum(axis=0)
         if progress is not None:
             progress(i + 1, repeats)

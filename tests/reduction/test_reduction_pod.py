@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vvuq_twin.reduction.pod import compress, gram, pod, rank_for
+from vvuq_twin.reduction.pod import compress, gram, orthonormal, pod, rank_for
 
 
 @pytest.fixture
@@ -62,3 +62,13 @@ def test_ranks_at_the_edges() -> None:
     assert rank_for(np.array([1.0, 1e-9]), 0.0) == 1
     assert rank_for(np.zeros(3), 0.1) == 0
     assert pod(np.zeros((3, 10))).rank == 0
+
+
+@pytest.mark.parametrize("dependence", [1e-3, 1e-11])
+def test_orthonormal_columns_are_householders_also_where_columns_nearly_depend(dependence: float) -> None:
+    columns = np.random.default_rng(1).standard_normal((300, 6))
+    columns[:, 5] = columns[:, 0] + dependence * columns[:, 5]
+    wanted, upper = np.linalg.qr(columns)
+    found = orthonormal(columns)
+    np.testing.assert_allclose(found.T @ found, np.eye(6), atol=1e-14)
+    np.testing.assert_allclose(found, wanted * np.sign(np.diag(upper)), atol=1e-15 / dependence + 1e-13)

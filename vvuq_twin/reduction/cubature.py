@@ -19,6 +19,7 @@ from ..domain.keys import generator
 from .law import loss
 
 _BLOCK = 4096
+_STATES, _VOXELS = 512, 1024
 #: Voxels per mode if nothing is said.
 POINTS = 4
 #: Candidate voxels and states among which the voxels are chosen.
@@ -51,12 +52,14 @@ def exact_square(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return polarised(size), np.concatenate([diagonal, pairs])
 
 
-def projected(vectors: np.ndarray, states: np.ndarray, exponent: float, block: int = _BLOCK) -> np.ndarray:
-    """``V^T phi(V a)`` of states (S, r) by summation over all voxels, (S, r)."""
+def projected(vectors: np.ndarray, states: np.ndarray, exponent: float) -> np.ndarray:
+    """``V^T phi(V a)`` of states (S, r) by summation over all voxels, (S, r); in tiles that stay in the cache."""
     out = np.zeros_like(states)
-    for start in range(0, len(vectors), block):
-        rows = vectors[start : start + block]
-        out += loss(states @ rows.T, exponent) @ rows
+    for first in range(0, len(states), _STATES):
+        some, sums = states[first : first + _STATES], out[first : first + _STATES]
+        for start in range(0, len(vectors), _VOXELS):
+            rows = vectors[start : start + _VOXELS]
+            sums += loss(some @ rows.T, exponent) @ rows
     return out
 
 

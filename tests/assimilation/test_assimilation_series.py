@@ -200,6 +200,22 @@ def test_parameters_that_evolve_have_the_variance_they_should():
     assert not np.array_equal(RandomWalk(0.2)(z, 4.0, KEY, members, 2), walk)
 
 
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: RandomWalk(-0.1), "random walk"),
+        (lambda: RandomWalk(np.nan), "random walk"),
+        (lambda: Autoregressive(0.0), "memory"),
+        (lambda: KernelSmoothing(0.2), "discount"),
+        (lambda: RandomWalk(0.1)(np.zeros((2, 1)), -1.0, KEY, np.arange(2)), "in order of time"),
+        (lambda: Autoregressive(3.0)(np.zeros((2, 1)), np.nan, KEY, np.arange(2)), "in order of time"),
+    ],
+)
+def test_evolution_models_refuse_what_would_be_nan(make, word):
+    with pytest.raises(BadInput, match=word):
+        make()
+
+
 def test_model_error_likelihood_is_the_dense_one():
     mean, cov, H, obs = linear_case(5, 8, 4, True)
     Q = 0.3 * np.eye(5)

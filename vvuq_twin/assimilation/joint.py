@@ -135,18 +135,32 @@ class Persistence:
         return z
 
 
+def _elapsed(days: float) -> float:
+    if not days >= 0:
+        raise BadInput(
+            f"parameters evolve over a time of at least 0, not {days:g}",
+            "evolution model",
+            "put the scans in order of time",
+        )
+    return days
+
+
 @dataclass(frozen=True)
 class RandomWalk:
     """Parameters that drift: variance ``sd^2`` per unit of time is added to the scores."""
 
     sd: float
 
+    def __post_init__(self) -> None:
+        if not (self.sd >= 0 and np.isfinite(self.sd)):
+            raise BadInput(f"the standard deviation of a random walk is at least 0, not {self.sd:g}", "sd")
+
     def __call__(
         self, z: np.ndarray, days: float, key: Key, members: np.ndarray, *labels: Label
     ) -> np.ndarray:
         """Scores (N, p) after some time."""
         draws = key.normals("random walk", members, z.shape[1], *labels)
-        return np.asarray(z + self.sd * np.sqrt(days) * draws)
+        return np.asarray(z + self.sd * np.sqrt(_elapsed(days)) * draws)
 
 
 @dataclass(frozen=True)
@@ -155,11 +169,15 @@ class Autoregressive:
 
     memory: float
 
+    def __post_init__(self) -> None:
+        if not self.memory > 0:
+            raise BadInput(f"the memory of the parameters must be above 0, not {self.memory:g}", "memory")
+
     def __call__(
         self, z: np.ndarray, days: float, key: Key, members: np.ndarray, *labels: Label
     ) -> np.ndarray:
         """Scores (N, p) after some time."""
-        keep = np.exp(-days / self.memory)
+        keep = np.exp(-_elapsed(days) / self.memory)
         draws = key.normals("autoregressive", members, z.shape[1], *labels)
         return np.asarray(keep * z + np.sqrt(1.0 - keep**2) * draws)
 
@@ -171,10 +189,14 @@ class KernelSmoothing:
     Parameters
     ----------
     discount : float
-        In 0..1, usually 0.95 to 0.99; ``h^2 = 1 - ((3 discount - 1)/(2 discount))^2``.
+        Above 1/3, at most 1, usually 0.95 to 0.99; ``h^2 = 1 - ((3 discount - 1)/(2 discount))^2``.
     """
 
     discount: float = 0.98
+
+    def __post_init__(self) -> None:
+        if not 1.0 / 3.0 < self.discount <= 1.0:
+            raise BadInput(f"the discount must be above 1/3 and at most 1, not {self.discount:g}", "discount")
 
     def __call__(
         self, z: np.ndarray, days: float, key: Key, members: np.ndarray, *labels: Label

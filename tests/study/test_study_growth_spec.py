@@ -73,6 +73,7 @@ def _faulty(change: Any) -> BadInput:
         (lambda d: d["model"].update(detection=1.5), "study.yaml: model.detection", "less than 1"),
         (lambda d: d["model"].update(saturation=-1), "study.yaml: model.saturation", "0"),
         (lambda d: d["model"].update(initial_modes=2), "study.yaml: model.initial_modes", "3"),
+        (lambda d: d.update(calibration={"draws": 5}), "study.yaml: calibration.draws", "20"),
         (lambda d: d["virtual"].update(refine=1), "study.yaml: virtual.refine", "2"),
         (
             lambda d: d["multifidelity"].update(budget=12),

@@ -143,8 +143,8 @@ class CalibrationSpec(Strict):
     """NUTS on the shared parameters, with gradients through the reduced model."""
 
     chains: Annotated[int, Field(ge=2)] = 2
-    tune: Count = 200
-    draws: Count = 500
+    tune: Annotated[int, Field(ge=20)] = 200
+    draws: Annotated[int, Field(ge=20)] = 500
     modes: Count = 16
 
 

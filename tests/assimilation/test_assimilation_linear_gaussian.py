@@ -17,6 +17,7 @@ from vvuq_twin.assimilation import (
     RootESMDA,
     SerialRoot,
     coefficients,
+    sampling_inflation,
     start,
 )  # fmt: skip
 from vvuq_twin.assimilation.whitening import whiten
@@ -192,3 +193,27 @@ def test_perturbations_have_the_right_covariance():
     noise = np.sqrt((np.outer(np.diag(R), np.diag(R)) + R**2) / 20_000)
     assert np.abs((sample - R) / noise).max() < 4.5
     assert np.abs((sample - np.diag(np.diag(R))) / noise).max() > 20
+
+
+def test_sampling_inflation_makes_small_ensembles_as_sure_as_they_may_be():
+    """Errors of the mean against the ensemble's variance over truths, where observations say much, and nothing."""
+    members, size, m, truths = 50, 20, 30, 300
+    H = 0.4 * generator(1, "operator").standard_normal((m, size)) * (np.arange(size) < size // 2)
+    error = ObservationError(np.ones(m))
+    ratios = {False: np.zeros(size), True: np.zeros(size)}
+    for k in range(truths):
+        draw = generator(2, "truth", k)
+        truth, prior = draw.standard_normal(size), draw.standard_normal((members, size))
+        seen = Observations(H @ truth + draw.standard_normal(m), error, np.zeros((m, 0)), [f"scan {k}"], 1.0)
+        update, carry = ETKF().analyse(start(members), prior @ H.T, seen, Key(3))
+        after = update.apply(prior)
+        signal = carry.history[0]["degrees_of_freedom_for_signal"]
+        for inflated, sample in ((False, after), (True, sampling_inflation(prior, after, signal))):
+            np.testing.assert_allclose(sample.mean(axis=0), after.mean(axis=0), atol=1e-12)
+            ratios[inflated] += (sample.mean(axis=0) - truth) ** 2 / sample.var(axis=0, ddof=1) / truths
+    known, unknown = slice(0, size // 2), slice(size // 2, size)
+    assert ratios[False][unknown].mean() > 1.3 and ratios[False][known].mean() > 1.1
+    assert ratios[True][unknown].mean() == pytest.approx(1.0, abs=0.15)
+    assert ratios[True][known].mean() == pytest.approx(1.0, abs=0.15)
+    with pytest.raises(BadInput, match="more members"):
+        sampling_inflation(prior, after, 49.0)

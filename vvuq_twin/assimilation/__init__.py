@@ -5,7 +5,7 @@ from .cycling import Cycling, State, Trail
 from .esmda import ESMDA, EnKF, RootESMDA, coefficients
 from .etkf import ESTKF, ETKF, DEnKF, EnKFN
 from .ies import IES
-from .inflation import Adaptive, Inflation
+from .inflation import Adaptive, Inflation, sampling_inflation
 from .joint import Autoregressive, Joint, KernelSmoothing, Part, Persistence, RandomWalk
 from .large import Large, LargeModel, Layout, assimilate_large
 from .letkf import LETKF, LocalUpdate
@@ -29,5 +29,5 @@ __all__ = [
     "RankHistogram", "RootESMDA", "Scheme", "SerialRoot", "State", "SuperObs", "Taper", "Tiles",
     "Trail", "Update", "VoxelETKF", "VoxelUpdate", "alarms", "analyse_stream", "assimilate_large",
     "boxcar", "coefficients", "gaspari_cohn", "identifiability", "read_history", "sampling_error_taper",
-    "screen", "spherical", "start", "superobs", "thinned", "wendland", "write_history",
+    "sampling_inflation", "screen", "spherical", "start", "superobs", "thinned", "wendland", "write_history",
 ]  # fmt: skip

@@ -121,3 +121,47 @@ class Adaptive:
         after = (before * variance + seen * self.sd**2) / (variance + self.sd**2)
         after = np.where((trace > 0) & (weight > 0), after, before)
         return np.asarray(np.clip(after, self.low, self.high))
+
+
+def sampling_inflation(before: np.ndarray, after: np.ndarray, signal: float) -> np.ndarray:
+    """An analysis of few members, its anomalies inflated for what they could not know of the gain.
+
+    Parameters
+    ----------
+    before, after : ndarray, shape (K, b)
+        Members before and after the whole analysis (all steps of an iterative one).
+    signal : float
+        Degrees of freedom for signal of the analysis as one step (``degrees_of_freedom_for_signal`` of its first).
+
+    Returns
+    -------
+    ndarray, shape (K, b)
+        Each column's anomalies times ``sqrt(1 + r 2 f / (1 - f))``, with ``f = signal / (K - 1)`` and r the share of
+        the column's variance that the analysis left, one at most.
+
+    Raises
+    ------
+    BadInput
+        If the signal has as many degrees of freedom as the ensemble: then its spread says nothing.
+
+    Notes
+    -----
+    A gain from K members is a regression fitted to them. Where the observations say nothing of a column, the fit
+    still takes the share f of its variance (in the sample) and adds as much error (out of it), as in any
+    least-squares fit, so that the error's variance is (1 + f)/(1 - f) of the sample's; where they fix it, the known
+    error of the observations rules and little is lost. Between the two r interpolates: measured, not derived
+    (docs/assimilation.md). It is for ensembles that are analysed a few times: cycled filters are tuned.
+    """
+    share = float(signal) / (len(after) - 1)
+    if not 0.0 <= share < 1.0:
+        raise BadInput(
+            f"{len(after)} members cannot carry {signal:.3g} degrees of freedom for signal",
+            "inflation",
+            "use more members, or localise",
+        )
+    variance = after.var(axis=0, ddof=1)
+    earlier = before.var(axis=0, ddof=1)
+    left = np.divide(variance, earlier, out=np.ones_like(variance), where=earlier > 0)
+    factor = np.sqrt(1.0 + np.minimum(left, 1.0) * 2.0 * share / (1.0 - share))
+    mean = after.mean(axis=0)
+    return np.asarray(mean + factor * (after - mean))

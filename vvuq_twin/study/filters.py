@@ -54,6 +54,7 @@ class SchemeSpec(Strict):
 
     scheme: SchemeName
     steps: Annotated[int, Field(gt=0)]
+    sampling_inflation: bool = False
 
 
 class FiltersSpec(StudySpec):
@@ -143,9 +144,7 @@ def _one(stage: _Stage, number: int) -> dict[str, np.ndarray]:
     outcome = _wanted(stage, problem, twin, truth, values)[0]
     rows, counts, last = [], [], None
     for name, chosen in spec.schemes.items():
-        settings = problem.spec.assimilation.model_copy(
-            update={"scheme": chosen.scheme, "steps": chosen.steps}
-        )
+        settings = problem.spec.assimilation.model_copy(update=chosen.model_dump())
         own = replace(problem, spec=problem.spec.model_copy(update={"assimilation": settings}))
         runs = 0
         result = assimilate(own, twin, run, spec.visits, spec.seed + number)

@@ -126,6 +126,7 @@ class AssimilationSpec(Strict):
     members: Annotated[int, Field(ge=20)] = 200
     steps: Count = 4
     inflation: Annotated[float, Field(ge=1)] = 1.0
+    sampling_inflation: bool = False
 
 
 class SensitivitySpec(Strict):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..assimilation.esmda import ESMDA, RootESMDA
 from ..assimilation.ies import IES
-from ..assimilation.inflation import Inflation
+from ..assimilation.inflation import Inflation, sampling_inflation
 from ..assimilation.protocol import Key, Scheme, start
 from ..domain.keys import generator, member_normals
 from ..imaging.noise import repeatability
@@ -77,6 +77,7 @@ def assimilate(
     ahead: dict[int, np.ndarray] = {}
     for cycle in range(1, visits):
         scan = problem.scans[cycle]
+        before, numbers, lines = z, carry.members, len(carry.history)
         for step in range(scheme.steps):
             if cycle > 1 or step > 0:
                 coefficients, status = run(z, f"cycle-{cycle + 1}-step-{step + 1}")
@@ -88,6 +89,9 @@ def assimilate(
             z = update.apply(z, inflate=False)
             if carry.step == 0:
                 break
+        if spec.sampling_inflation and len(carry.history) > lines:
+            before = before[np.searchsorted(numbers, carry.members)]
+            z = sampling_inflation(before, z, carry.history[lines]["degrees_of_freedom_for_signal"])
         if inflation.active:
             z = inflation.apply(z - z.mean(axis=0), z)
     posterior_run, status = run(z, "posterior")

@@ -27,6 +27,10 @@ def test_the_study_file_is_read_and_takes_the_growth_studys_model(tmp_path: Path
     growth = spec().growth(STUDY.parent)
     assert growth.assimilation.visits == 4 and growth.assimilation.members == 100
     assert growth.reduction.modes == 48 and growth.seed == spec().seed
+    assert (
+        spec().schemes["es-mda-inflated"].sampling_inflation
+        and not spec().schemes["es-mda"].sampling_inflation
+    )
     bad = tmp_path / "study.yaml"
     bad.write_text(STUDY.read_text().replace("scheme: ies", "scheme: kalman"))
     with pytest.raises(BadInput, match="schemes"):
@@ -37,11 +41,12 @@ def results(truths: int, spread: float) -> np.ndarray:
     """Summaries (truths, schemes, Q, 6) of samples about the truth, ``spread`` times as wide as they should be."""
     rng = generator(3, "filters", str(spread))
     out = []
+    others = len(spec().schemes) - 2
     for _ in range(truths):
         outcome = np.array([5.0, 20.0, 0.3]) + rng.standard_normal(3)
         centre = outcome + rng.standard_normal(3)
         own = [_summary(centre + s * rng.standard_normal((400, 3)), outcome) for s in (1.0, spread)]
-        out.append([*own, *([own[0]] * 3), own[0]])
+        out.append([*own, *([own[0]] * others), own[0]])
     return np.array(out)
 
 
@@ -56,7 +61,7 @@ def test_summary_has_interval_scores_and_outcome() -> None:
 def test_honest_spread_passes_and_narrow_spread_fails(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", "kind: filters\n", {}, {})
     found = results(100, 0.3)
-    _judge(run, spec(), found, np.full((100, 5), 700), NAMES, 1)
+    _judge(run, spec(), found, np.full((100, len(spec().schemes)), 700), NAMES, 1)
     r_hat = np.full(100, np.nan)
     r_hat[:3] = [1.01, 1.03, 1.02]
     _beside_chain(run, spec(), found, r_hat, NAMES)

@@ -200,6 +200,14 @@ def test_parameters_that_evolve_have_the_variance_they_should():
     assert not np.array_equal(RandomWalk(0.2)(z, 4.0, KEY, members, 2), walk)
 
 
+def test_a_history_that_cannot_be_read_is_named(tmp_path):
+    broken = tmp_path / "broken.json"
+    broken.write_text("[{")
+    for path in (tmp_path / "none.json", broken):
+        with pytest.raises(BadInput, match=path.name):
+            read_history(path)
+
+
 @pytest.mark.parametrize(
     ("make", "word"),
     [

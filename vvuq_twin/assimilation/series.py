@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..domain.files import write_text
+from ..domain.errors import BadInput
+from ..domain.files import cannot_read, write_text
 
 Line = Mapping[str, Any]
 
@@ -71,8 +72,21 @@ def write_history(path: str | Path, history: Sequence[Line]) -> None:
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
-    """What :func:`write_history` stored."""
-    found: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    """What :func:`write_history` stored.
+
+    Raises
+    ------
+    BadInput
+        If the file cannot be read or holds something else.
+    """
+    try:
+        found: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise cannot_read(Path(path), error) from error
+    except ValueError as error:
+        raise BadInput(
+            "the file is not JSON", str(path), "give a history that write_history stored"
+        ) from error
     return found
 
 

@@ -249,9 +249,7 @@ def test_the_published_reference_posterior_is_reproduced(shared_data):
         return jnp.log(path[per - 1 :: per])
 
     seen = observations(np.log(data["C_hat"]), ObservationError(np.ones(len(times))))
-    result = calibrate(
-        space, predict, seen, seed=3, scale="sigma", chains=4, tune=300, rounds=1, target_accept=0.95
-    )
+    result = calibrate(space, predict, seen, seed=1, scale="sigma", chains=4, tune=300, target_accept=0.95)
     assert result.checks["rhat"]["value"] < 1.03 and result.checks["divergences"]["passed"]
     for name, wanted in reference.items():
         found, row = result.draws[name], result.parameters[name]

@@ -40,12 +40,19 @@ def full_states(case: GrowthCase, theta: np.ndarray) -> np.ndarray:
 
 def test_the_packed_tensor_is_the_projection_of_the_square() -> None:
     rng = np.random.default_rng(0)
-    v = np.linalg.qr(rng.standard_normal((2500, 16)))[0]
-    a = rng.standard_normal((600, 16))
+    v = np.linalg.qr(rng.standard_normal((300, 16)))[0]
+    a = rng.standard_normal((5, 16))
     points, lift = exact_square(v)
     direct = (a @ v.T) ** 2 @ v
-    np.testing.assert_allclose((a @ points.T) ** 2 @ lift, direct, atol=1e-11)
+    np.testing.assert_allclose((a @ points.T) ** 2 @ lift, direct, atol=1e-12)
     np.testing.assert_allclose(projected(v, a, 1.0), direct, atol=1e-13)
+
+
+def test_the_projection_is_the_same_in_tiles() -> None:
+    rng = np.random.default_rng(4)
+    v = np.linalg.qr(rng.standard_normal((2500, 16)))[0]
+    a = rng.standard_normal((600, 16))
+    np.testing.assert_allclose(projected(v, a, 1.0), (a @ v.T) ** 2 @ v, atol=1e-13)
 
 
 def test_the_fitted_square_learns_what_the_states_have_in_common() -> None:

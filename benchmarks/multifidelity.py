@@ -27,7 +27,7 @@ from vvuq_twin.reduction.validation import relative_error
 from vvuq_twin.study.cohort import CohortSpec
 from vvuq_twin.study.exposure import exposure_map
 from vvuq_twin.study.growth_fidelity import full_task
-from vvuq_twin.study.growth_model import quantities_task
+from vvuq_twin.study.growth_model import StudyModel, quantities_task
 from vvuq_twin.study.growth_problem import growth_problem
 from vvuq_twin.study.schema import read_study
 from vvuq_twin.twin.growth import FullOrderGrowth
@@ -71,7 +71,7 @@ def measure(
     how = Training(n_train=training, n_greedy=greedy, turns=1, n_valid=unseen, max_rank=modes, rounds=0)
     trained = train(case, seed, how)
     offline = time.process_time() - start
-    pair = (case, trained.reduced)
+    pair = StudyModel(case, trained.reduced, trained.probe, 0.01)
     full = FullOrderGrowth(case)
     start = time.process_time()
     known_runs, times, size = training_runs(full, training_scores(case.space, runs, seed))

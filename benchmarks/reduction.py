@@ -29,7 +29,7 @@ from vvuq_twin.reduction.transport import TransportCase, build_transport, valida
 from vvuq_twin.reduction.validation import CROWD, validate
 from vvuq_twin.study.cohort import CohortSpec
 from vvuq_twin.study.exposure import exposure_map
-from vvuq_twin.study.growth_model import quantities_task
+from vvuq_twin.study.growth_model import StudyModel, quantities_task
 from vvuq_twin.study.growth_problem import growth_problem
 from vvuq_twin.study.schema import read_study
 from vvuq_twin.virtual.glioma import make_patient
@@ -90,7 +90,7 @@ def ensemble(case: GrowthCase, trained: Trained, full: float, members: int, seed
     """Members in batches of 100 with their quantities of interest; one process."""
     batch = min(100, members)
     z = case.space.gaussian_sample(members, seed, "benchmark-ensemble")
-    model = (case, trained.reduced)
+    model = StudyModel(case, trained.reduced, trained.probe, 0.01)
     quantities_task(z[:batch], np.arange(batch), model)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()

@@ -92,6 +92,27 @@ def test_maps_of_ones_change_nothing(faces, start):
     np.testing.assert_allclose(mapped[0], plain[0], rtol=1e-13)
 
 
+@pytest.mark.parametrize("longest", [0.5, 4.0])
+def test_what_is_negligible_need_not_be_computed(longest):
+    grid = Grid((24, 20, 40), (2.0, 2.0, 2.0))
+    rng = np.random.default_rng(5)
+    # closed cells cut the box's rows into pieces
+    faces = assemble(grid, rng.random(grid.shape) < 0.95, np.ones(grid.shape, int), {"white": 1})
+    away = np.linalg.norm(grid.points(faces.mask) - [16.0, 20.0, 24.0], axis=1)
+    start = np.where(away < 7.0, 0.5, 0.0)
+    parameters = GrowthParameters.of([[0.3]], 0.08, drug_kill=0.3, drug_decay=0.5, radiosensitivity=0.05)
+    line = timeline(0.0, [0.0, 20.0, 60.0], [(25.0, 1.0)], [(5.0, 2.0)], longest)
+    whole, _ = advance(faces, start, parameters, line)
+    gaps = []
+    for negligible in (1e-4, 1e-6, 1e-8):
+        part, status = advance(faces, start, parameters, line, negligible=negligible)
+        assert (status == 0).all()
+        gaps.append(np.abs(part - whole).max() / negligible)
+        # far away nothing was computed
+        assert (part[0, 1] == 0.0).sum() > (whole[0, 1] == 0.0).sum()
+    assert max(gaps) < 30.0
+
+
 def test_every_step_ends_with_the_last_visit(faces, start):
     plan = timeline(0.0, [6.0], fractions=[(2.0, 2.0)], dt_max=0.5)
     p = GrowthParameters.of([0.2, 0.05], 0.05, radiosensitivity=0.1)

@@ -9,7 +9,7 @@ import pytest
 
 from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.reduction.backend import jax, jnp
-from vvuq_twin.twin.growth import FullOrderGrowth, ReducedGrowthTwin
+from vvuq_twin.twin.growth import FullOrderGrowth, GuardedGrowthTwin, ReducedGrowthTwin
 from vvuq_twin.twin.model import segment
 from vvuq_twin.twin.observe import Adc, Cellularity, FullFields, statistics
 
@@ -144,6 +144,36 @@ def test_errors_for_the_budget(twins: Twins) -> None:
     assert (estimate > 0).all() and np.median(estimate) < 0.1
     with pytest.raises(BadInput, match="no calibrated error estimate"):
         ReducedGrowthTwin(model.case, model.model).error_estimate(model.space.sample(1, 1, "x"))
+
+
+def test_the_guarded_twin_gives_fields_of_both_orders(twins: Twins) -> None:
+    full, model = twins
+    theta = model.space.sample(16, 58, "guarded")
+    tolerance = float(np.median(model.error_estimate(theta).max(axis=1)))
+    guarded = GuardedGrowthTwin(model.case, model.model, model.probe, tolerance)
+    which = guarded.guarded(theta).full
+    assert 0 < which.sum() < 16
+    found, plain = guarded.trajectory(theta), model.trajectory(theta)
+    visit, cells = 3, np.arange(0, full.case.faces.n, 7)
+    mine = guarded.fields(found.values[:, visit])
+    truth = full.trajectory(theta).values[:, visit]
+    np.testing.assert_allclose(
+        mine.at(cells)[~which], model.fields(plain.values[:, visit]).at(cells)[~which], atol=1e-14
+    )
+    gap = np.linalg.norm(model.model.reconstruct(found.values[:, visit]) - truth, axis=1)
+    assert (gap < tolerance * np.linalg.norm(truth, axis=1))[which].all()
+    # read in blocks, at voxels, or whole: the same
+    whole = np.zeros_like(truth)
+    for rows, values in mine.blocks():
+        whole[:, rows] = values
+    np.testing.assert_allclose(whole, model.model.reconstruct(found.values[:, visit]), atol=1e-13)
+    np.testing.assert_allclose(mine.at(cells), whole[:, cells], atol=1e-13)
+    assert guarded.qoi_error().max() <= model.qoi_error().max()
+
+
+def test_a_guard_needs_an_estimate(twins: Twins) -> None:
+    with pytest.raises(BadInput, match="no calibrated error estimate"):
+        GuardedGrowthTwin(twins[1].case, twins[1].model)
 
 
 def test_a_model_of_another_patient_is_refused(twins: Twins) -> None:

@@ -69,6 +69,42 @@ def divergence(u: Array, g0: Array, g1: Array, g2: Array, rows: Array, out: Arra
 
 
 @compiled
+def live_rows(u: Array, rows: Array, least: float, margin: int, lanes: int, ends: Array, out: Array) -> int:
+    """The parts of the rows with a value of ``least`` or more within ``margin`` cells; how many they are.
+
+    ``ends`` is work space of shape (2, box[0], box[1]), ``out`` like ``rows``. Parts begin and end a whole number
+    of ``lanes`` from their row's first cell.
+    """
+    ends[0], ends[1] = u.shape[2], -1
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        c = u[i, j, a:b]
+        first, last = 0, c.size - 1
+        while first < c.size and c[first] < least:
+            first += 1
+        if first == c.size:
+            continue
+        while c[last] < least:
+            last -= 1
+        # a row of the box may be in several pieces
+        ends[0, i, j], ends[1, i, j] = min(ends[0, i, j], a + first), max(ends[1, i, j], a + last)
+    count = 0
+    for r in range(rows.shape[0]):
+        i, j, a, b = rows[r]
+        low, high = u.shape[2], -1
+        for p in range(max(i - margin, 0), min(i + margin + 1, u.shape[0])):
+            for q in range(max(j - margin, 0), min(j + margin + 1, u.shape[1])):
+                low, high = min(low, ends[0, p, q]), max(high, ends[1, p, q])
+        low, high = max(low - margin, a), min(high + margin + 1, b)
+        if low < high:
+            out[count, 0], out[count, 1] = i, j
+            out[count, 2] = a + (low - a) // lanes * lanes
+            out[count, 3] = min(a + -(-(high - a) // lanes) * lanes, b)
+            count += 1
+    return count
+
+
+@compiled
 def spectral_bound(g0: Array, g1: Array, g2: Array, rows: Array) -> float:
     """Gershgorin bound on the spectral radius of the diffusion operator, 1/time."""
     most = 0.0

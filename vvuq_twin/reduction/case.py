@@ -252,11 +252,17 @@ class GrowthCase:
         return None if self.saturation == 1.0 else Heterogeneity(exponent=self.saturation)
 
     def solve(
-        self, start: np.ndarray, values: GrowthValues, timeline: Timeline | None = None
+        self,
+        start: np.ndarray,
+        values: GrowthValues,
+        timeline: Timeline | None = None,
+        negligible: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The full order of N members from ``start``, (N, n) or (n,): see :func:`~vvuq_twin.physics.growth.advance`."""
         line = self.timeline if timeline is None else timeline
-        return advance(self.faces, start, self.parameters(values), line, self.exposure, self.law)
+        return advance(
+            self.faces, start, self.parameters(values), line, self.exposure, self.law, negligible=negligible
+        )
 
     def log_survival(self, values: GrowthValues) -> Any:
         """``-alpha d (1 + d / (alpha/beta))`` summed over the fractions at each step's end, (N, S)."""

@@ -56,8 +56,9 @@ class ReducedGrowth:
         Basis vectors; arrays are padded with zeros to ``size`` so that patients share compiled code.
     rows : ndarray of int, shape (n_rows,)
         Active voxels on which the basis lives; elsewhere the field is zero.
-    vectors : ndarray, shape (n_rows, size)
-        Orthonormal columns (the last ``size - rank`` are zero).
+    vectors : ndarray, shape (n_rows, size + further)
+        Orthonormal columns, those after ``rank`` up to ``size`` zero. The model moves in the first ``size``; the
+        further ones only hold fields that the full order computed (:mod:`~vvuq_twin.reduction.guard`).
     operators : GrowthOperators
     limit : float
         Norm of the coefficients beyond which a member has left the trained range.
@@ -95,17 +96,26 @@ class ReducedGrowth:
 
     @property
     def size(self) -> int:
-        """Padded number of coefficients."""
-        return int(self.vectors.shape[1])
+        """Padded number of coefficients the model moves in."""
+        return int(np.shape(self.operators.total)[0])
+
+    @property
+    def moving(self) -> np.ndarray:
+        """The basis the model moves in, shape (n_rows, size)."""
+        return self.vectors[:, : self.size]
 
     def project(self, fields: np.ndarray) -> np.ndarray:
         """Coefficients (N, size) of fields (N, n), orthogonally projected."""
+        return np.asarray(fields)[:, self.rows] @ self.moving
+
+    def represent(self, fields: np.ndarray) -> np.ndarray:
+        """Coefficients (N, size + further) of fields (N, n): nearer to them than :meth:`project`."""
         return np.asarray(fields)[:, self.rows] @ self.vectors
 
     def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
-        """Fields (N, n) of coefficients (N, size)."""
+        """Fields (N, n) of coefficients (N, size), or (N, size + further)."""
         out = np.zeros((len(coefficients), self.size_full))
-        out[:, self.rows] = coefficients @ self.vectors.T
+        out[:, self.rows] = coefficients @ self.vectors[:, : coefficients.shape[1]].T
         return out
 
     def initial(self, case: GrowthCase, scores: Any, xp: Any = np) -> Any:
@@ -113,7 +123,7 @@ class ReducedGrowth:
         here = np.flatnonzero(case.occupied[self.rows])
         cells = self.rows[here]
         raw = xp.asarray(case.mean[cells]) + scores @ xp.asarray(case.modes[:, cells])
-        return xp.clip(raw, 0.0, 1.0) @ xp.asarray(self.vectors[here])
+        return xp.clip(raw, 0.0, 1.0) @ xp.asarray(self.moving[here])
 
     def inputs(
         self, case: GrowthCase, theta: Any, xp: Any = np, amplitude: Any = None
@@ -224,6 +234,7 @@ def build(
     longest: float = 1.0,
     points: int = 0,
     seed: int = 0,
+    further: int = 0,
 ) -> ReducedGrowth:
     """Basis and operators from the snapshots of all batches.
 
@@ -245,6 +256,8 @@ def build(
         0 for the exact tensor of logistic growth.
     seed : int
         For the choice of the voxels.
+    further : int
+        Most basis vectors kept beyond ``max_rank`` to hold fields of the full order.
 
     Returns
     -------
@@ -257,27 +270,29 @@ def build(
     for s in snapshots:
         values[at : at + len(s.values), np.searchsorted(rows, s.rows)] = s.values
         at += len(s.values)
-    basis = pod(values, tolerance, max_rank)
+    basis = pod(values, tolerance, max_rank + further)
+    rank = min(basis.rank, max_rank)
     exposure = None if case.exposure is None else case.exposure[rows]
-    vectors, omega = rotate_to_exposure(basis.vectors, exposure)
+    vectors, omega = rotate_to_exposure(basis.vectors[:, :rank], exposure)
     fitted = None
     logistic = case.saturation == 1.0
-    if not logistic or (points and basis.rank > 2 * points):
+    if not logistic or (points and rank > 2 * points):
         small = values @ vectors
         ends = np.cumsum([0, *(len(s.values) for s in snapshots)])
         states = np.concatenate([s.mix @ small[a:b] for s, a, b in zip(snapshots, ends, ends[1:])])
-        wanted = (points or POINTS) * padded(basis.rank)
+        wanted = (points or POINTS) * padded(rank)
         # from fewer states than voxels nothing can be learnt; only the square has an exact form to turn to
         if not logistic:
             wanted = min(wanted, len(states), len(rows))
         if len(states) >= wanted:
             fitted = fitted_loss(vectors, states, wanted, seed, case.saturation)
     operators = project(vectors, case.faces.sparse_terms(), rows, omega, fitted)
-    wide = np.zeros((len(rows), padded(basis.rank)))
-    wide[:, : basis.rank] = vectors
+    wide = np.zeros((len(rows), padded(rank) + basis.rank - rank))
+    wide[:, :rank] = vectors
+    wide[:, padded(rank) :] = basis.vectors[:, rank:]
     longest, substeps = cheapest_steps(case, longest, float(operators.spectral) * stiffest)
     return ReducedGrowth(
-        rank=basis.rank,
+        rank=rank,
         rows=rows,
         vectors=wide,
         operators=operators,
@@ -287,5 +302,5 @@ def build(
         saturation=case.saturation,
         size_full=case.faces.n,
         singular_values=basis.singular_values,
-        fingerprint=fingerprint(case, tolerance, max_rank, longest, points, seed),
+        fingerprint=fingerprint(case, tolerance, max_rank, longest, points, seed, further),
     )

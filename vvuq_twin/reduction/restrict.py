@@ -43,12 +43,12 @@ def restrict(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, rank: 
     values, directions = np.linalg.eigh(flat.T @ flat)
     inner = directions[:, np.argsort(values)[::-1][: min(rank, reduced.rank)]]
     exposure = None if case.exposure is None else case.exposure[reduced.rows]
-    vectors, omega = rotate_to_exposure(reduced.vectors @ inner, exposure)
+    vectors, omega = rotate_to_exposure(reduced.moving @ inner, exposure)
     wide = np.zeros((len(reduced.rows), padded(vectors.shape[1])))
     wide[:, : vectors.shape[1]] = vectors
     fitted = None
     if reduced.saturation != 1.0:
-        states = flat @ (reduced.vectors.T @ vectors)
+        states = flat @ (reduced.moving.T @ vectors)
         fitted = fitted_loss(vectors, states, POINTS * vectors.shape[1], 0, reduced.saturation)
     return replace(
         reduced, rank=vectors.shape[1], vectors=wide,
@@ -64,6 +64,6 @@ def distance(small: ReducedGrowth, large: ReducedGrowth, case: GrowthCase, theta
     """
     a, _ = small.run(case, theta)
     b, _ = large.run(case, theta)
-    lifted = a @ (small.vectors.T @ large.vectors)
+    lifted = a @ (small.moving.T @ large.moving)
     # the smaller space lies inside the larger, so norms of coefficients are norms of fields
     return np.asarray((np.linalg.norm(lifted - b, axis=2) / np.linalg.norm(b, axis=2)).max(axis=1))

@@ -16,7 +16,7 @@ from .estimate import Probe
 from .galerkin import GrowthOperators
 from .growth import ReducedGrowth
 
-FORMAT = 3
+FORMAT = 4
 
 
 def identity(reduced: ReducedGrowth) -> str:

@@ -25,8 +25,8 @@ from .growth import ReducedGrowth, Snapshots, build, fingerprint, stepped
 from .pod import compress
 from .validation import CROWD, Timings, Validation, indicators, judge, least_norm, measure, validate
 
-#: Cellularity below which a voxel does not belong to the basis' support.
-NEGLIGIBLE = 1e-4
+#: Cellularity below which a voxel does not belong to the basis' support, and one that need not be computed for it.
+NEGLIGIBLE, NOTHING = 1e-4, 1e-6
 #: Standard normal scores up to which the training reaches: beyond the quantiles 1e-4 and 1 - 1e-4.
 REACH = 3.8
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -103,7 +103,7 @@ def run_full(
     for i in range(len(theta)):
         one = values.of(i)
         start = case.initial(one.initial)
-        states, status = case.solve(start, one, line)
+        states, status = case.solve(start, one, line, NOTHING)
         if status[0] != 0:
             continue
         norm = np.linalg.norm(states[0], axis=1)
@@ -173,10 +173,10 @@ def assemble(
     start = initial_span(case, sum(s.members for s in snapshots))
     reduced = build(
         case, [start, *snapshots], how.tolerance, how.max_rank, stiffest_conductance(case), how.longest,
-        how.points, seed,
+        how.points, seed, how.further,
     )  # fmt: skip
-    energy = (reduced.vectors**2).sum(axis=1)
-    return reduced, make_probe(case, reduced.vectors, reduced.rows, energy, samples, seed)
+    energy = (reduced.moving**2).sum(axis=1)
+    return reduced, make_probe(case, reduced.moving, reduced.rows, energy, samples, seed)
 
 
 def propose(
@@ -212,12 +212,14 @@ class Training:
     tolerance : float
         Relative energy the basis may leave out of the normalised snapshots.
     max_rank : int
+    further : int
+        Most basis vectors kept beyond ``max_rank`` for the fields of members that are run at full order.
     points : int
         Voxels per mode for the projected square; 0 takes the exact tensor.
     longest : float
         Longest step of the reduced model and of the training's runs, days.
     target : float
-        Wanted worst relative L2 error inside the tumour.
+        Wanted worst relative L2 error inside the tumour; members whose estimate is larger are for the full order.
     rounds : int
         How often the worst validation members may join the training; each time fresh ones judge.
     batch : int
@@ -230,6 +232,7 @@ class Training:
     n_valid: int = 16
     tolerance: float = 1e-5
     max_rank: int = 128
+    further: int = 256
     points: int = 4
     longest: float = 3.0
     target: float = 0.01
@@ -277,7 +280,7 @@ def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapp
         return assemble(case, snapshots, how, seed)
 
     # half the modes tell where the error will be large
-    scout = replace(how, max_rank=max(8, how.max_rank // 2))
+    scout = replace(how, max_rank=max(8, how.max_rank // 2), further=0)
     for turn in range(how.turns if how.n_greedy else 0):
         more = propose(*assemble(case, snapshots, scout, seed), case, how.n_greedy, seed + turn)
         snapshots += list(mapper(full, batches(more, how.batch)))
@@ -286,14 +289,14 @@ def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapp
         offline = time.perf_counter() - began
         unseen = case.space.sample(how.n_valid, seed, f"reduction-validation-{turn}")
         compared = list(mapper(partial(validate, reduced, probe, case), batches(unseen, how.batch)))
-        verdict = judge(compared)
+        verdict = judge(compared, how.target)
         if verdict.worst <= how.target or turn == how.rounds:
             break
         error = np.concatenate([c.error for c in compared]).max(axis=1)
         worst = unseen[np.sort(np.argsort(-error, kind="stable")[: max(1, how.n_valid // 2)])]
         snapshots += list(mapper(full, batches(worst, how.batch)))
         reduced, probe = model()
-    timings = measure(reduced, case, unseen[:2], offline)
+    timings = measure(reduced, probe, case, unseen[:2], offline, verdict.guarded_share)
     ran = how.n_train + how.n_greedy * how.turns + turn * max(1, how.n_valid // 2)
     lost = ran - sum(s.members for s in snapshots)
     done = replace(

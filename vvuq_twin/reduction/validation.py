@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 
 from .case import GrowthCase
 from .estimate import Probe, Scale, calibrated, indicator
-from .growth import ReducedGrowth, stepped
-from .propagate import NOT_FINITE, propagate
+from .growth import ReducedGrowth, at_visits, stepped
+from .propagate import NOT_FINITE, OK, propagate
 
 #: A tumour of fewer voxels is judged where it was at the first visit.
 FEW_VOXELS = 20
@@ -39,10 +40,13 @@ class Comparison:
         Uncalibrated estimate of the error.
     days : ndarray, shape (V,)
         Since the start.
-    total, volume : ndarray, shape (2, N, V)
-        Visible cellularity (voxels) and volume (voxels), full order first.
+    total, volume : ndarray, shape (3, N, V)
+        Visible cellularity (voxels) and volume (voxels): full order, reduced order, full order as the longer basis
+        holds it.
     status : ndarray of int, shape (N,)
         Of the reduced model, or that there is no full order to compare with.
+    held : ndarray, shape (N, V)
+        Error of the full order as the longer basis holds it (:func:`left_out`).
     """
 
     error: np.ndarray
@@ -52,6 +56,7 @@ class Comparison:
     total: np.ndarray
     volume: np.ndarray
     status: np.ndarray
+    held: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,13 @@ class Validation:
         Relative error of the visible cellularity and volume per visit: mean, root mean square.
     failed : int
         Members with a status other than good.
+    guarded_median, guarded_worst : float
+        With members that the estimate flags run at full order (:mod:`~vvuq_twin.reduction.guard`); each member's
+        estimate is calibrated on the others.
+    guarded_share : float
+        Of the members, run at full order.
+    guarded_total_sd, guarded_volume_sd : tuple of float
+        Relative error of cellularity and volume per visit, root mean square, guarded.
     """
 
     members: int
@@ -88,6 +100,11 @@ class Validation:
     volume_bias: tuple[float, ...]
     volume_sd: tuple[float, ...]
     failed: int
+    guarded_median: float
+    guarded_worst: float
+    guarded_share: float
+    guarded_total_sd: tuple[float, ...]
+    guarded_volume_sd: tuple[float, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for a store or a report."""
@@ -104,19 +121,23 @@ class Timings:
         Full order; reduced order at the full order's steps; at its own, longer ones. Seconds.
     offline : float
         Training, seconds on the clock.
+    guarded : float
+        Reduced order with the error estimate, and the share of members that it sends to the full order.
     """
 
     full: float
     equal: float
     own: float
     offline: float
+    guarded: float
 
     def as_dict(self) -> dict[str, float]:
         """Plain numbers; ``speed_up`` is at equal steps, ``break_even`` members after which training has paid."""
         return {
             "speed_up": self.full / self.equal, "speed_up_own_steps": self.full / self.own,
-            "full_seconds": self.full, "reduced_seconds": self.own, "offline_seconds": self.offline,
-            "break_even": self.offline / max(self.full - self.own, 1e-300),
+            "speed_up_guarded": self.full / self.guarded,
+            "full_seconds": self.full, "reduced_seconds": self.own, "guarded_seconds": self.guarded,
+            "offline_seconds": self.offline, "break_even": self.offline / max(self.full - self.own, 1e-300),
         }  # fmt: skip
 
 
@@ -147,6 +168,29 @@ def relative_error(
     return float(np.linalg.norm((twin - truth)[region])) / scale
 
 
+def left_out(
+    reduced: ReducedGrowth, case: GrowthCase, states: np.ndarray, first: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is lost of a full-order member (V, n) when it is held as coefficients of the longer basis.
+
+    Parameters
+    ----------
+    states : ndarray, shape (V, n)
+    first : ndarray, shape (n,)
+        Its initial field.
+    least : float
+        See :func:`relative_error`.
+
+    Returns
+    -------
+    error : ndarray, shape (V,)
+    held : ndarray, shape (V, n)
+    """
+    held = reduced.reconstruct(reduced.represent(states))
+    error = [relative_error(s, h, case.n_detect, first, least) for s, h in zip(states, held)]
+    return np.array(error), held
+
+
 def _visible(fields: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
     seen = fields >= limit
     return (fields * seen).sum(axis=-1), seen.sum(axis=-1).astype(float)
@@ -168,9 +212,17 @@ def days_since_start(case: GrowthCase) -> np.ndarray:
 
 def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray) -> np.ndarray:
     """Uncalibrated relative error of each member at each visit, shape (N, V)."""
+    return run_indicated(reduced, probe, case, theta)[2]
+
+
+def run_indicated(
+    reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What :meth:`~vvuq_twin.reduction.growth.ReducedGrowth.run` gives, coefficients (N, V, size) and status (N,), with
+    the uncalibrated relative error of each member at each visit, (N, V)."""
     case = stepped(case, reduced.longest)
     a0, driven, _ = reduced.inputs(case, theta)
-    states, _, _ = propagate(
+    states, _, status = propagate(
         reduced.operators, a0, driven, case.timeline.dt, reduced.limit, reduced.substeps, reduced.saturation
     )
     cells = reduced.rows[case.occupied[reduced.rows]]
@@ -180,16 +232,16 @@ def indicators(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np
         reduced.operators, probe, driven, case.timeline.dt, a0, missing, states, visit_steps(case),
         exponent=reduced.saturation,
     )  # fmt: skip
-    return np.asarray(out)
+    visited = np.moveaxis(np.asarray(at_visits(case, states, a0)), 0, 1)
+    return visited, np.array(status), np.asarray(out)
 
 
 def validate(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.ndarray) -> Comparison:
     """Run both orders for a batch and compare them. Memory: one full-order run at a time."""
-    coefficients, status = reduced.run(case, theta)
-    status = np.array(status)
+    coefficients, status, raw = run_indicated(reduced, probe, case, theta)
     visits = len(case.timeline.visits)
-    error, strict = np.zeros((len(theta), visits)), np.zeros((len(theta), visits))
-    total, volume = np.zeros((2, len(theta), visits)), np.zeros((2, len(theta), visits))
+    error, strict, lost = (np.zeros((len(theta), visits)) for _ in range(3))
+    total, volume = (np.zeros((3, len(theta), visits)) for _ in range(2))
     values = case.values(theta)
     least = least_norm(case)
     for i in range(len(theta)):
@@ -203,30 +255,42 @@ def validate(reduced: ReducedGrowth, probe: Probe, case: GrowthCase, theta: np.n
         for v in range(visits):
             error[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0], least)
             strict[i, v] = relative_error(truth[v], twin[v], case.n_detect, first[0])
-        total[0, i], volume[0, i] = _visible(truth, case.n_detect)
-        total[1, i], volume[1, i] = _visible(twin, case.n_detect)
-    raw = indicators(reduced, probe, case, theta)
-    return Comparison(error, strict, raw, days_since_start(case), total, volume, status)
+        lost[i], held = left_out(reduced, case, truth, first[0], least)
+        for which, fields in enumerate((truth, twin, held)):
+            total[which, i], volume[which, i] = _visible(fields, case.n_detect)
+    return Comparison(error, strict, raw, days_since_start(case), total, volume, status, lost)
 
 
-def judge(comparisons: list[Comparison]) -> Validation:
-    """Statistics of the error over all validation members, and the calibration of the estimate."""
-    good = np.concatenate([c.status for c in comparisons]) == 0
-    error = np.concatenate([c.error for c in comparisons])[good]
-    raw = np.concatenate([c.indicator for c in comparisons])[good]
-    total = np.concatenate([c.total for c in comparisons], axis=1)[:, good]
-    volume = np.concatenate([c.volume for c in comparisons], axis=1)[:, good]
-    worst = error.max(axis=1)
-    scale = calibrated(error, raw, comparisons[0].days)
-    estimate = scale(raw, comparisons[0].days).max(axis=1)
+def judge(comparisons: list[Comparison], tolerance: float) -> Validation:
+    """Statistics of the error over all validation members, and the calibration of the estimate.
 
-    def relative(pair: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    Parameters
+    ----------
+    comparisons : list of Comparison
+    tolerance : float
+        Estimated error above which a member would be run at full order.
+    """
+    status = np.concatenate([c.status for c in comparisons])
+    good, there = status == OK, status != NOT_FINITE
+    error = np.concatenate([c.error for c in comparisons])
+    held = np.concatenate([c.held for c in comparisons])
+    raw = np.concatenate([c.indicator for c in comparisons])
+    total = np.concatenate([c.total for c in comparisons], axis=1)
+    volume = np.concatenate([c.volume for c in comparisons], axis=1)
+    days, worst = comparisons[0].days, error[good].max(axis=1)
+    scale = calibrated(error[good], raw[good], days)
+    estimate = scale(raw[good], days).max(axis=1)
+    full = ~good
+    full[good] = _distrusted(error[good], raw[good], days, tolerance)
+    guarded = np.where(full, held.max(axis=1), error.max(axis=1))[there]
+
+    def relative(pair: np.ndarray, by: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # a tumour below a few voxels has no meaningful relative error
-        gap = (pair[1] - pair[0]) / np.maximum(pair[0], FEW_VOXELS)
-        return tuple(gap.mean(axis=0).tolist()), tuple(np.sqrt((gap**2).mean(axis=0)).tolist())
+        gap = (np.where(by[:, None], pair[2], pair[1]) - pair[0]) / np.maximum(pair[0], FEW_VOXELS)
+        return gap[of].mean(axis=0), np.sqrt((gap[of] ** 2).mean(axis=0))
 
-    total_bias, total_sd = relative(total)
-    volume_bias, volume_sd = relative(volume)
+    total_bias, total_sd = relative(total, ~good, good)
+    volume_bias, volume_sd = relative(volume, ~good, good)
     return Validation(
         members=len(good),
         median=float(np.median(worst)),
@@ -235,22 +299,45 @@ def judge(comparisons: list[Comparison]) -> Validation:
         strict_worst=float(np.concatenate([c.strict for c in comparisons])[good].max()),
         scale=scale,
         tightness=float(np.median(estimate / np.maximum(worst, 1e-300))),
-        total_bias=total_bias,
-        total_sd=total_sd,
-        volume_bias=volume_bias,
-        volume_sd=volume_sd,
+        total_bias=tuple(total_bias.tolist()),
+        total_sd=tuple(total_sd.tolist()),
+        volume_bias=tuple(volume_bias.tolist()),
+        volume_sd=tuple(volume_sd.tolist()),
         failed=int((~good).sum()),
+        guarded_median=float(np.median(guarded)),
+        guarded_worst=float(guarded.max()),
+        guarded_share=float(full[there].mean()),
+        guarded_total_sd=tuple(relative(total, full, there)[1].tolist()),
+        guarded_volume_sd=tuple(relative(volume, full, there)[1].tolist()),
     )
 
 
-def measure(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, offline: float = 0.0) -> Timings:
-    """Time both orders on members (N, p). Processor time: what other programs do does not count."""
+def _distrusted(error: np.ndarray, raw: np.ndarray, days: np.ndarray, tolerance: float) -> np.ndarray:
+    """Members (N,) whose estimate, calibrated on the others, is above the tolerance."""
+    found = np.ones(len(error), dtype=bool)
+    for i in range(len(error)) if len(error) > 1 else ():
+        others = np.delete(np.arange(len(error)), i)
+        scale = calibrated(error[others], raw[others], days)
+        found[i] = not scale(raw[i : i + 1], days).max() <= tolerance
+    return found
+
+
+def measure(
+    reduced: ReducedGrowth,
+    probe: Probe,
+    case: GrowthCase,
+    theta: np.ndarray,
+    offline: float = 0.0,
+    share: float = 0.0,
+) -> Timings:
+    """Time both orders on members (N, p), of which the ``share`` would be run at full order. Processor time: what
+    other programs do does not count."""
     crowd = np.resize(theta, (max(CROWD, len(theta)), theta.shape[1]))
 
-    def quick(model: ReducedGrowth) -> float:
-        model.run(case, crowd)  # compile first
+    def quick(task: Callable[[], Any]) -> float:
+        task()  # compile first
         start = time.process_time()
-        model.run(case, crowd)
+        task()
         return (time.process_time() - start) / len(crowd)
 
     values = case.values(theta)
@@ -261,4 +348,6 @@ def measure(reduced: ReducedGrowth, case: GrowthCase, theta: np.ndarray, offline
         case.solve(first, one)
     full = (time.process_time() - start) / len(theta)
     equal = replace(reduced, longest=float(case.timeline.dt[case.timeline.dt > 0].min()))
-    return Timings(full, quick(equal), quick(reduced), offline)
+    own, same = quick(lambda: reduced.run(case, crowd)), quick(lambda: equal.run(case, crowd))
+    estimated = quick(lambda: run_indicated(reduced, probe, case, crowd))
+    return Timings(full, same, own, offline, estimated + share * full)

@@ -182,7 +182,7 @@ def _inside_blocks(scan: VisitScan, reduced: ReducedGrowth) -> tuple[np.ndarray,
     blocks = np.unique(scan.block[scan.inside])
     place = np.minimum(np.searchsorted(reduced.rows, scan.cells), len(reduced.rows) - 1)
     there = reduced.rows[place] == scan.cells
-    vectors = np.where(there[:, None], reduced.vectors[place], 0.0)
+    vectors = np.where(there[:, None], reduced.moving[place], 0.0)
     weights = np.zeros((int(scan.block.max()) + 1, reduced.size))
     np.add.at(weights, scan.block, vectors)
     size = np.bincount(scan.block)

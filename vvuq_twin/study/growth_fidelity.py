@@ -12,24 +12,20 @@ from ..domain.keys import generator
 from ..domain.runfolder import Number, RunFolder
 from ..ensemble.context import Context
 from ..multifidelity import Fidelity, MultifidelityResult, run_multifidelity
-from ..reduction.case import GrowthCase
-from ..reduction.growth import ReducedGrowth
 from ..sensitivity.fidelity import FidelitySobol, multifidelity_sobol
 from ..twin.growth import ReducedGrowthTwin
 from .growth_forecast import QUANTITIES
-from .growth_model import quantities_task
+from .growth_model import StudyModel, quantities_task
 from .growth_problem import GrowthProblem
 from .growth_sensitivity import GROUPS
 from .growth_spec import GrowthSpec
 from .growth_twin import Assimilated, visible
 from .workflow import Options
 
-Model = tuple[GrowthCase, ReducedGrowth]
 
-
-def full_task(z: np.ndarray, members: np.ndarray, model: Model) -> dict[str, np.ndarray]:
+def full_task(z: np.ndarray, members: np.ndarray, model: StudyModel) -> dict[str, np.ndarray]:
     """Batch function: what :func:`~vvuq_twin.study.growth_model.quantities_task` gives, by the full order."""
-    case, _ = model
+    case = model.case
     theta = np.asarray(case.space.from_gaussian(z))
     out = np.zeros((len(z), 2, len(case.timeline.visits)))
     status = np.zeros(len(z), dtype=np.int32)
@@ -42,10 +38,12 @@ def full_task(z: np.ndarray, members: np.ndarray, model: Model) -> dict[str, np.
     return {"quantities": out, "status": status}
 
 
-def later_visits(z: np.ndarray, members: np.ndarray, model: Model, task: Any, first: int) -> dict[str, Any]:
+def later_visits(
+    z: np.ndarray, members: np.ndarray, model: StudyModel, task: Any, first: int
+) -> dict[str, Any]:
     """Batch function: the quantities of ``task`` at the visits from ``first`` on, cm3."""
     found = task(z, members, model)
-    cm3 = model[0].faces.grid.voxel_volume / 1000.0
+    cm3 = model.case.faces.grid.voxel_volume / 1000.0
     return {"y": cm3 * found["quantities"][:, :, first:], "status": found["status"]}
 
 

@@ -130,7 +130,7 @@ def discretisation(
 
 def central_discretisation(model: str, z: np.ndarray, visit: int) -> Discretisation:
     """:func:`discretisation` of the mean of scores (N, p), by any process that sees the run folder."""
-    case, _ = load_model(model)
+    case = load_model(model).case
     return discretisation(case, np.asarray(case.space.from_gaussian(z.mean(axis=0)[None, :])), visit)
 
 

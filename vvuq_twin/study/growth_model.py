@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,14 +13,39 @@ from ..domain.files import write_bytes
 from ..ensemble.context import Context
 from ..ensemble.run import run_batches
 from ..reduction.case import GrowthCase
+from ..reduction.estimate import Probe
 from ..reduction.growth import ReducedGrowth
 from ..reduction.store import identity
 from ..reduction.training import Trained, Training, train
+from ..twin.growth import GuardedGrowthTwin
 from ..twin.observe import Burden, ReducedFields
 from .growth_spec import ReductionSpec
 from .growth_twin import Runner
 
 Progress = Callable[[str, int, int], None]
+
+
+class StudyModel(NamedTuple):
+    """What workers need to run members.
+
+    Parameters
+    ----------
+    case : GrowthCase
+    reduced : ReducedGrowth
+    probe : Probe
+    tolerance : float
+        Estimated error above which a member is run at full order.
+    """
+
+    case: GrowthCase
+    reduced: ReducedGrowth
+    probe: Probe
+    tolerance: float
+
+    @property
+    def twin(self) -> GuardedGrowthTwin:
+        """The forward model of the study."""
+        return GuardedGrowthTwin(self.case, self.reduced, self.probe, self.tolerance)
 
 
 def reduce_growth(
@@ -53,8 +78,9 @@ def reduce_growth(
 def how(spec: ReductionSpec) -> Training:
     """The training's settings."""
     return Training(
-        spec.training, spec.greedy, spec.turns, spec.validation, spec.energy, spec.modes, spec.points,
-        spec.step_days, spec.tolerance, spec.rounds, batch=4,
+        n_train=spec.training, n_greedy=spec.greedy, turns=spec.turns, n_valid=spec.validation, tolerance=spec.energy,
+        max_rank=spec.modes, points=spec.points, longest=spec.step_days, target=spec.tolerance, rounds=spec.rounds,
+        batch=4,
     )  # fmt: skip
 
 
@@ -62,38 +88,38 @@ def _call(function: Callable[[Any], Any], task: Any) -> Any:
     return function(task)
 
 
-def save_model(path: Path, case: GrowthCase, reduced: ReducedGrowth) -> Path:
+def save_model(path: Path, model: StudyModel) -> Path:
     """Keep what the workers need; a run's own scratch, not an exchange format."""
-    return write_bytes(path, pickle.dumps((case, reduced), protocol=5))
+    return write_bytes(path, pickle.dumps(tuple(model), protocol=5))
 
 
-def load_model(path: str) -> tuple[GrowthCase, ReducedGrowth]:
+def load_model(path: str) -> StudyModel:
     """What :func:`save_model` wrote."""
     with open(path, "rb") as source:
-        return pickle.load(source)
+        return StudyModel(*pickle.load(source))
 
 
 def model_context(path: Path) -> Context:
     """The model as a context of batches, identified by what it is: a model trained again, equal in all but the
     time it took, finds the batches of the first."""
     where = str(Path(path).resolve())
-    return Context(load_model, (where,), identity(load_model(where)[1]))
+    return Context(load_model, (where,), identity(load_model(where).reduced))
 
 
-def trajectory(
-    z: np.ndarray, members: np.ndarray, model: tuple[GrowthCase, ReducedGrowth]
-) -> dict[str, np.ndarray]:
-    """Batch function: reduced coefficients at the visits, (batch, V, size), and the status."""
-    case, reduced = model
-    coefficients, status = reduced.run(case, np.asarray(case.space.from_gaussian(z)))
-    return {"coefficients": coefficients, "status": status.astype(np.int32)}
+def trajectory(z: np.ndarray, members: np.ndarray, model: StudyModel) -> dict[str, np.ndarray]:
+    """Batch function: coefficients at the visits, (batch, V, size), the status, which order ran each member (``full``)
+    and its error, estimated for the reduced order and what is left out of the full one's (``error``)."""
+    found = model.twin.guarded(np.asarray(model.case.space.from_gaussian(z)))
+    return {
+        "coefficients": found.coefficients, "status": found.status.astype(np.int32), "full": found.full,
+        "error": np.minimum(found.error, np.finfo(float).max),
+    }  # fmt: skip
 
 
-def quantities_task(
-    z: np.ndarray, members: np.ndarray, model: tuple[GrowthCase, ReducedGrowth]
-) -> dict[str, np.ndarray]:
-    """Batch function: visible cellularity and volume at the visits, voxels, (batch, 2, V), and the status."""
-    case, reduced = model
+def quantities_task(z: np.ndarray, members: np.ndarray, model: StudyModel) -> dict[str, np.ndarray]:
+    """Batch function: visible cellularity and volume at the visits, voxels, (batch, 2, V), and the status; by the
+    reduced order alone."""
+    case, reduced = model.case, model.reduced
     coefficients, status = reduced.run(case, np.asarray(case.space.from_gaussian(z)))
     flat = coefficients.reshape(-1, coefficients.shape[2])
     seen = Burden(case.n_detect, 1000.0)(ReducedFields(reduced, flat))

@@ -16,6 +16,7 @@ from ..reduction.backend import jnp
 from ..reduction.case import GrowthCase, GrowthValues
 from ..reduction.estimate import Probe, Scale
 from ..reduction.growth import ReducedGrowth, stepped
+from ..reduction.guard import Guarded, run_guarded
 from ..reduction.propagate import OK, drug_integrals, propagate
 from ..reduction.validation import days_since_start, indicators
 from .model import Fields, Operator, State, Trajectory, segment
@@ -175,7 +176,7 @@ class ReducedGrowthTwin(_GrowthOrder):
 
     def fields(self, values: np.ndarray) -> ReducedFields:
         """Fields of coefficients (N, r)."""
-        return ReducedFields(self.model, values)
+        return ReducedFields(self.model, values, self.model.size)
 
     def error_estimate(self, theta: np.ndarray) -> np.ndarray:
         """Estimated relative L2 error inside the tumour of each member at each visit, shape (N, V).
@@ -188,12 +189,16 @@ class ReducedGrowthTwin(_GrowthOrder):
         BadInput
             If the twin has no probe or the model was never validated.
         """
+        scale = self._scale()
+        assert self.probe is not None
+        return scale(indicators(self.model, self.probe, self.case, theta), days_since_start(self.case))
+
+    def _scale(self) -> Scale:
         if self.probe is None or "scale" not in self.model.errors:
             raise BadInput(
                 "the reduced model has no calibrated error estimate", "reduced model", "validate it"
             )
-        scale = Scale(**self.model.errors["scale"])
-        return scale(indicators(self.model, self.probe, self.case, theta), days_since_start(self.case))
+        return Scale(**self.model.errors["scale"])
 
     def trust(self, theta: np.ndarray, tolerance: float = 0.01) -> Trust:
         """Members flagged by their error estimate, and how many lie outside the trained range.
@@ -238,7 +243,7 @@ class ReducedGrowthTwin(_GrowthOrder):
         rows = [self.model.operators.total * (self.case.faces.grid.voxel_volume / 1000.0)]
         for cells in regions:
             where = np.searchsorted(self.model.rows, np.intersect1d(cells, self.model.rows))
-            rows.append(self.model.vectors[where].sum(axis=0) / len(cells))
+            rows.append(self.model.moving[where].sum(axis=0) / len(cells))
         readout = np.array(rows).T
 
         def evaluate(theta: Any) -> Any:
@@ -249,6 +254,47 @@ class ReducedGrowthTwin(_GrowthOrder):
             return out[0] if theta.ndim == 1 else out
 
         return evaluate
+
+
+@dataclass(frozen=True)
+class GuardedGrowthTwin(ReducedGrowthTwin):
+    """The reduced order with the full order behind it, for whole trajectories (:mod:`~vvuq_twin.reduction.guard`).
+
+    Parameters
+    ----------
+    case, model, probe
+        As for the reduced order; the model validated, the probe not left out.
+    tolerance : float
+        Estimated relative L2 error inside the tumour above which a member is run at full order.
+
+    Raises
+    ------
+    BadInput
+        As for the reduced order; if there is no probe or the model was never validated.
+    """
+
+    tolerance: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._scale()
+
+    def guarded(self, theta: np.ndarray) -> Guarded:
+        """All visits of the members (N, p), and which order ran each."""
+        assert self.probe is not None
+        return run_guarded(self.model, self.probe, self.case, theta, self.tolerance)
+
+    def trajectory(self, theta: np.ndarray) -> Trajectory:
+        """All visits."""
+        found = self.guarded(theta)
+        return Trajectory(found.coefficients, found.status, self.case.timeline.visits)
+
+    def qoi_error(self) -> np.ndarray:
+        """As for the reduced order, with flagged members at full order."""
+        errors = self.model.errors
+        return np.stack(
+            [np.asarray(errors["guarded_total_sd"]), np.asarray(errors["guarded_volume_sd"])], axis=1
+        )
 
 
 def _amplitude(part: GrowthCase, values: GrowthValues, level: np.ndarray) -> np.ndarray:

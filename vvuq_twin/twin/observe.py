@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numba
@@ -48,10 +49,20 @@ class OnBasis(Protocol):
 
 @dataclass(frozen=True)
 class ReducedFields:
-    """Fields given by coefficients (N, r), reconstructed where they are read."""
+    """Fields given by coefficients (N, r), reconstructed where they are read.
+
+    Parameters
+    ----------
+    model : OnBasis
+        With at least r columns.
+    coefficients : ndarray, shape (N, r)
+    common : int, optional
+        Columns that every member uses; those after them are looked at for the few members that do.
+    """
 
     model: OnBasis
     coefficients: np.ndarray
+    common: int | None = None
 
     @property
     def members(self) -> int:
@@ -63,19 +74,35 @@ class ReducedFields:
         out = np.zeros((self.members, len(cells)))
         place = np.minimum(np.searchsorted(self.model.rows, cells), len(self.model.rows) - 1)
         there = np.flatnonzero(self.model.rows[place] == cells)
-        out[:, there] = self.coefficients @ self.model.vectors[place[there]].T
+        out[:, there] = self._values(self.model.vectors[place[there]])
         return out
+
+    def _values(self, vectors: np.ndarray) -> np.ndarray:
+        """Values (N, b) on rows (b, r or more) of the basis."""
+        a, r = self.coefficients, self.coefficients.shape[1]
+        c = r if self.common is None else min(self.common, r)
+        out = np.asarray(a[:, :c] @ vectors[:, :c].T)
+        few = self._few
+        if len(few):
+            out[few] += a[few, c:] @ vectors[:, c:r].T
+        return out
+
+    @cached_property
+    def _few(self) -> np.ndarray:
+        """Members that use columns beyond the common ones."""
+        common = self.coefficients.shape[1] if self.common is None else self.common
+        return np.flatnonzero((self.coefficients[:, common:] != 0.0).any(axis=1))
 
     def blocks(self, least: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Blocks of the basis' support; no value is larger than the norms of its row and coefficients allow."""
-        rows, vectors = self.model.rows, self.model.vectors
+        rows, vectors = self.model.rows, self.model.vectors[:, : self.coefficients.shape[1]]
         chosen = np.arange(len(rows))
         if least > 0.0 and self.members:
             largest = np.linalg.norm(self.coefficients, axis=1).max()
             chosen = np.flatnonzero(np.linalg.norm(vectors, axis=1) * largest >= least)
         for start in range(0, len(chosen), _BLOCK):
             part = chosen[start : start + _BLOCK]
-            yield rows[part], self.coefficients @ vectors[part].T
+            yield rows[part], self._values(vectors[part])
 
 
 @dataclass(frozen=True)

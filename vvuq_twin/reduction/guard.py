@@ -50,7 +50,7 @@ def run_guarded(
     Parameters
     ----------
     reduced : ReducedGrowth
-        With a calibrated estimate in ``errors["scale"]``.
+        Validated: ``errors["guard"]`` is the calibrated estimate.
     probe : Probe
     case : GrowthCase
     theta : ndarray, shape (N, p)
@@ -62,7 +62,7 @@ def run_guarded(
     moved, status, indicated = run_indicated(reduced, probe, case, theta)
     out = np.zeros((*moved.shape[:2], reduced.vectors.shape[1]))
     out[:, :, : reduced.size] = moved
-    scale = Scale(**reduced.errors["scale"])
+    scale = Scale(**reduced.errors["guard"])
     error = scale(indicated, days_since_start(case)).max(axis=1)
     full = (status != OK) | ~(error <= tolerance)
     values, least = case.values(theta), least_norm(case)

@@ -221,7 +221,8 @@ class Training:
     target : float
         Wanted worst relative L2 error inside the tumour; members whose estimate is larger are for the full order.
     rounds : int
-        How often the worst validation members may join the training; each time fresh ones judge.
+        How often the worst validation members may join the training, until the guarded error is within the target;
+        each time fresh ones judge.
     batch : int
         Full-order runs per task.
     """
@@ -290,7 +291,7 @@ def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapp
         unseen = case.space.sample(how.n_valid, seed, f"reduction-validation-{turn}")
         compared = list(mapper(partial(validate, reduced, probe, case), batches(unseen, how.batch)))
         verdict = judge(compared, how.target)
-        if verdict.worst <= how.target or turn == how.rounds:
+        if verdict.guarded_worst <= how.target or turn == how.rounds:
             break
         error = np.concatenate([c.error for c in compared]).max(axis=1)
         worst = unseen[np.sort(np.argsort(-error, kind="stable")[: max(1, how.n_valid // 2)])]

@@ -16,6 +16,8 @@ from .propagate import NOT_FINITE, OK, propagate
 
 #: A tumour of fewer voxels is judged where it was at the first visit.
 FEW_VOXELS = 20
+#: Times the tolerance: a larger error is not told from this one by the guard.
+GRAVE = 2.0
 #: Members the reduced model is timed with (it is meant for ensembles).
 CROWD = 64
 
@@ -79,9 +81,13 @@ class Validation:
         Relative error of the visible cellularity and volume per visit: mean, root mean square.
     failed : int
         Members with a status other than good.
+    guard : Scale
+        As ``scale``, calibrated on errors cut off at ``GRAVE`` times the tolerance: whether a member is to be run
+        at full order does not depend on how much worse than that it is, and one that went astray would have
+        all others suspected.
     guarded_median, guarded_worst : float
-        With members that the estimate flags run at full order (:mod:`~vvuq_twin.reduction.guard`); each member's
-        estimate is calibrated on the others.
+        With members that the guard flags run at full order (:mod:`~vvuq_twin.reduction.guard`); for each member it is
+        calibrated on the others.
     guarded_share : float
         Of the members, run at full order.
     guarded_total_sd, guarded_volume_sd : tuple of float
@@ -100,6 +106,7 @@ class Validation:
     volume_bias: tuple[float, ...]
     volume_sd: tuple[float, ...]
     failed: int
+    guard: Scale
     guarded_median: float
     guarded_worst: float
     guarded_share: float
@@ -280,8 +287,9 @@ def judge(comparisons: list[Comparison], tolerance: float) -> Validation:
     days, worst = comparisons[0].days, error[good].max(axis=1)
     scale = calibrated(error[good], raw[good], days)
     estimate = scale(raw[good], days).max(axis=1)
+    capped = np.minimum(error[good], GRAVE * tolerance)
     full = ~good
-    full[good] = _distrusted(error[good], raw[good], days, tolerance)
+    full[good] = _distrusted(capped, raw[good], days, tolerance)
     guarded = np.where(full, held.max(axis=1), error.max(axis=1))[there]
 
     def relative(pair: np.ndarray, by: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -304,6 +312,7 @@ def judge(comparisons: list[Comparison], tolerance: float) -> Validation:
         volume_bias=tuple(volume_bias.tolist()),
         volume_sd=tuple(volume_sd.tolist()),
         failed=int((~good).sum()),
+        guard=calibrated(capped, raw[good], days),
         guarded_median=float(np.median(guarded)),
         guarded_worst=float(guarded.max()),
         guarded_share=float(full[there].mean()),

@@ -62,7 +62,7 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         options.progress("exposure map", 1, 1)
         problem = growth_problem(series, spec, None if exposure is None else exposure.weight, assimilated)
         _tell_input(run, data if data is not None else run.path / "patient")
-        model = work / "model.pickle"
+        model = work / "twin.pickle"
         if not model.exists():
             trained = reduce_growth(problem.case, spec.reduction, spec.seed, client, options.progress)
             save(work / "reduced.zarr.zip", trained.reduced, trained.probe)

@@ -16,7 +16,7 @@ from ..domain.runfolder import RunFolder
 from .schema import StudySpec, read_study
 
 #: What studies keep of what they computed; a folder that has one of these is never taken away.
-_RESULTS = ("results.zarr", "summary.json", "work/model.pickle", "folds", "fields", "tables")
+_RESULTS = ("results.zarr", "summary.json", "work/twin.pickle", "folds", "fields", "tables")
 
 #: Called as ``progress(label, done, total)``; the command line shows a bar with the time left.
 Progress = Callable[[str, int, int], None]

@@ -20,9 +20,10 @@ import numpy as np
 from ..domain.errors import BadInput
 from .inflation import Inflation
 
-# Columns handled at once. Every block is cut into pieces of this width and the last one is padded, so that
-# a column meets the same arithmetic wherever it lies: applied in blocks is bit-equal to applied whole.
-WIDTH = 2048
+# Columns handled at once. Every block is cut into pieces of this width and the last one is padded to a multiple of
+# ``SPAN``, which the kernels of matrix products divide, so that a column meets the same arithmetic wherever it
+# lies: applied in blocks is bit-equal to applied whole.
+WIDTH, SPAN = 2048, 128
 
 
 class Update(Protocol):
@@ -58,7 +59,7 @@ def pieces(
     work: Callable[[np.ndarray, slice], np.ndarray],
     width: int = WIDTH,
 ) -> np.ndarray:
-    """Cut a block into padded pieces of ``width`` columns, let ``work`` update each, and join them.
+    """Cut a block into pieces of ``width`` columns, the last padded, let ``work`` update each, and join them.
 
     Parameters
     ----------
@@ -70,8 +71,8 @@ def pieces(
     kept : int
         Rows that come out.
     work : callable
-        ``work(tile, where)`` gets a contiguous (S, width) copy and the slice of the block it came from,
-        and returns (kept, width); what lies beyond the slice is thrown away.
+        ``work(tile, where)`` gets a contiguous (S, w) copy, w at most ``width``, and the slice of the block it
+        came from, and returns (kept, w); what lies beyond the slice is thrown away.
     """
     block = np.asarray(block)
     if block.ndim != 2 or block.shape[0] != size:
@@ -118,9 +119,15 @@ def linear(
     for start in range(0, full, width):
         product(block[:, start : start + width], out[:, start : start + width])
     if full < block.shape[1]:
-        tile = np.zeros((size, width))
-        tile[:, : block.shape[1] - full] = block[:, full:]
-        out[:, full:] = product(tile)[:, : block.shape[1] - full]
+        out[:, full:] = product(_padded(block[:, full:]))[:, : block.shape[1] - full]
+    return out
+
+
+def _padded(columns: np.ndarray) -> np.ndarray:
+    """A contiguous copy in double precision, filled up with zeros to a multiple of ``SPAN`` columns."""
+    rows, n = columns.shape
+    out = np.empty((rows, -(-n // SPAN) * SPAN))
+    out[:, :n], out[:, n:] = columns, 0.0
     return out
 
 

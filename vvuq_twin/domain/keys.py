@@ -70,5 +70,6 @@ def member_normals(seed: int, purpose: str, members: Iterable[int], size: int, *
     for row, number in zip(out, numbers):
         own = shared.copy()
         own.update(f"\x1fi{number}".encode())
-        np.random.Generator(np.random.Philox(_Words(own.digest()))).standard_normal(out=row)
+        philox = np.random.Philox(_Words(own.digest()))  # type: ignore[arg-type]  # any ISeedSequence will do
+        np.random.Generator(philox).standard_normal(out=row)
     return out

@@ -113,11 +113,12 @@ def linear(
         and block.strides[1] == 8
     ):
         return pieces(block, source, size, len(factors[0]), lambda tile, _: product(tile), width)
-    # the pieces are read and written where they lie; only the last, narrower one is copied and filled up
+    # the pieces are read and written where they lie; only what is no multiple of the span is copied and filled up
     out = np.empty((len(factors[0]), block.shape[1]))
-    full = block.shape[1] // width * width
+    full = block.shape[1] // SPAN * SPAN
     for start in range(0, full, width):
-        product(block[:, start : start + width], out[:, start : start + width])
+        piece = slice(start, min(start + width, full))
+        product(block[:, piece], out[:, piece])
     if full < block.shape[1]:
         out[:, full:] = product(_padded(block[:, full:]))[:, : block.shape[1] - full]
     return out

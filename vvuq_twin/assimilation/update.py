@@ -86,8 +86,7 @@ def pieces(
     whole = len(source) == size
     for start in range(0, block.shape[1], width):
         where = slice(start, min(start + width, block.shape[1]))
-        tile = np.zeros((len(source), width))
-        tile[:, : where.stop - start] = block[:, where] if whole else block[source, where]
+        tile = padded(block[:, where] if whole else block[source, where])
         out[:, where] = work(tile, where)[:, : where.stop - start]
     return out
 
@@ -120,11 +119,11 @@ def linear(
         piece = slice(start, min(start + width, full))
         product(block[:, piece], out[:, piece])
     if full < block.shape[1]:
-        out[:, full:] = product(_padded(block[:, full:]))[:, : block.shape[1] - full]
+        out[:, full:] = product(padded(block[:, full:]))[:, : block.shape[1] - full]
     return out
 
 
-def _padded(columns: np.ndarray) -> np.ndarray:
+def padded(columns: np.ndarray) -> np.ndarray:
     """A contiguous copy in double precision, filled up with zeros to a multiple of ``SPAN`` columns."""
     rows, n = columns.shape
     out = np.empty((rows, -(-n // SPAN) * SPAN))

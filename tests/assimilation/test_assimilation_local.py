@@ -190,7 +190,7 @@ def test_missing_pixels_and_voxels_without_observation():
 
 
 @pytest.mark.parametrize("inflation", [Inflation(), Inflation(rtps=0.4, factor=1.05)])
-@pytest.mark.parametrize("kind", ["voxel", "tiles", "global", "thin"])
+@pytest.mark.parametrize("kind", ["voxel", "tiles", "wide tiles", "global", "thin"])
 def test_applied_in_blocks_is_bit_equal_to_applied_whole(kind, inflation):
     rng = generator(1, "blocks", kind)
     n, size = 5300, 37
@@ -202,8 +202,9 @@ def test_applied_in_blocks_is_bit_equal_to_applied_whole(kind, inflation):
     if kind == "voxel":
         maps = rng.integers(0, 400, m), np.r_[rng.integers(0, 400, n - 3), [-1] * 3]
         update, _ = VoxelETKF(*maps, inflation).analyse(start(size), E @ H.T, obs, KEY, shared=E[:, -3:])
-    elif kind == "tiles":
-        scheme = LETKF(Tiles.of(line(n - 3), 37.0, shared=3), 20.0, inflation)
+    elif "tiles" in kind:
+        edge = 300.0 if "wide" in kind else 12.0
+        scheme = LETKF(Tiles.of(line(n - 3), edge, shared=3), 20.0, inflation)
         update, _ = scheme.analyse(start(size), E @ H.T, obs, KEY)
     else:
         update, _ = ETKF(inflation).analyse(start(size), E @ H.T, obs, KEY)

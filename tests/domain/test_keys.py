@@ -44,6 +44,8 @@ def test_members_are_keyed_by_number_not_by_position() -> None:
     np.testing.assert_array_equal(some, every[[40, 3, 99]])
     assert not np.array_equal(every, member_normals(1, "process", range(100), 6, "cycle", 3))
     assert member_normals(1, "process", [], 6).shape == (0, 6)
+    alone = generator(1, "process", "cycle", 2, 40).standard_normal(6)
+    np.testing.assert_array_equal(some[0], alone)
 
 
 def test_members_are_independent_standard_normals() -> None:

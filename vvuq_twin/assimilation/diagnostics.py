@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ RANK_OBSERVATIONS = 1000
 
 def effective_size(values: np.ndarray) -> float:
     """``(sum v)^2 / sum v^2``: how many directions carry the spread (Patil et al. 2001); 0 without spread."""
-    total = float(np.sum(values))
-    return total**2 / float(np.sum(values**2)) if total > 0 else 0.0
+    total = float(values.sum())
+    return total**2 / float(values @ values) if total > 0 else 0.0
 
 
 def spread_and_error(
@@ -42,14 +43,15 @@ def spread_and_error(
         sampling error, plus the error's variance; ``spread_over_error`` their ratio, 1 where the
         spread is right, small where the ensemble collapsed.
     """
-    noise = error.variance()
-    rmse = float(np.sqrt(np.mean(innovation**2)))
-    expected = float(np.sqrt(np.mean(variance * (members + 1.0) / members + noise)))
+    m = len(innovation)
+    predicted, noise = float(variance.sum()) / m, float(error.variance().sum()) / m
+    rmse = math.sqrt(float(innovation @ innovation) / m)
+    expected = math.sqrt(predicted * (members + 1.0) / members + noise)
     return {
-        "spread": float(np.sqrt(np.mean(variance))),
-        "observation_error": float(np.sqrt(np.mean(noise))),
+        "spread": math.sqrt(predicted),
+        "observation_error": math.sqrt(noise),
         "innovation_rmse": rmse,
-        "innovation_mean": float(np.mean(innovation)),
+        "innovation_mean": float(innovation.sum()) / m,
         "expected_rmse": expected,
         "spread_over_error": expected / rmse if rmse > 0 else float("inf"),
     }
@@ -71,16 +73,18 @@ def ranks(problem: Problem, key: Key) -> dict[str, Any]:
     """
     m, carry = len(problem.innovation), problem.carry
     rng = key.generator("ranks", carry.cycle, carry.step)
-    some = np.unique(np.linspace(0, m - 1, min(m, RANK_OBSERVATIONS)).astype(int))
-    predictions = problem.anomalies[:, some] * np.sqrt(len(problem.rows) - 1)
-    sd = np.sqrt(problem.observations.error.variance()[some])
-    predictions += rng.standard_normal((len(predictions), len(some))) * sd
+    some: slice | np.ndarray = slice(None)
+    if m > RANK_OBSERVATIONS:
+        some = np.linspace(0, m - 1, RANK_OBSERVATIONS).astype(int)
     innovation = problem.innovation[some]
-    u = pit(innovation, predictions, rng.uniform(size=len(some)))
-    counts, _ = np.histogram(u, bins=RANK_BINS, range=(0.0, 1.0))
+    predictions = rng.standard_normal((len(problem.rows), len(innovation)))
+    predictions *= np.sqrt(problem.observations.error.variance()[some])
+    predictions += problem.anomalies[:, some] * math.sqrt(len(problem.rows) - 1)
+    u = pit(innovation, predictions, rng.uniform(size=len(innovation)))
+    counts = np.bincount(np.minimum((u * RANK_BINS).astype(int), RANK_BINS - 1), minlength=RANK_BINS)
     return {
-        "rank_histogram": [int(c) for c in counts],
-        "crps": float(np.mean(crps_ensemble(innovation, predictions, fair=True))),
+        "rank_histogram": counts.tolist(),
+        "crps": float(crps_ensemble(innovation, predictions, fair=True).sum()) / len(innovation),
     }
 
 
@@ -92,8 +96,7 @@ def found(problem: Problem, signal: Signal, key: Key) -> dict[str, Any]:
     dict
         The entries of :func:`spread_and_error`, :func:`of_signal`, :func:`desroziers` and :func:`ranks`.
     """
-    error, k = problem.observations.error, len(problem.rows)
-    variance = (problem.anomalies**2).sum(axis=0)
+    error, k, variance = problem.observations.error, len(problem.rows), problem.variance
     return {
         **spread_and_error(variance, problem.innovation, error, k),
         **of_signal(signal),
@@ -115,7 +118,7 @@ def of_signal(signal: Signal) -> dict[str, Any]:
     return {
         "chi_square": chi2,
         "chi_square_over_m": chi2 / signal.count,
-        "degrees_of_freedom_for_signal": float(np.sum(values / (1.0 + values))),
+        "degrees_of_freedom_for_signal": float((values / (1.0 + values)).sum()),
         "effective_size": effective_size(values),
     }
 
@@ -148,8 +151,8 @@ def desroziers(
         (Desroziers et al. 2005, Q. J. R. Meteorol. Soc. 131:3385).
     """
     moved = weights @ anomalies
-    spread = float(np.sum(variance))
+    spread = float(variance.sum())
     return {
-        "desroziers_error": float(np.sum((innovation - moved) * innovation) / np.sum(error.variance())),
-        "desroziers_spread": float(np.sum(moved * innovation)) / spread if spread > 0 else None,
+        "desroziers_error": float((innovation - moved) @ innovation) / float(error.variance().sum()),
+        "desroziers_spread": float(moved @ innovation) / spread if spread > 0 else None,
     }

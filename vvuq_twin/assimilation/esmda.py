@@ -15,7 +15,7 @@ from .onestep import OneStep
 from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import Signal, with_mean
 from .update import GlobalUpdate, Update
-from .whitening import whiten
+from .whitening import whiten_parts
 
 
 def coefficients(steps: int, ratio: float = 1.0) -> np.ndarray:
@@ -50,29 +50,23 @@ def coefficients(steps: int, ratio: float = 1.0) -> np.ndarray:
     return np.asarray(shape * np.sum(1.0 / shape))
 
 
-def perturbed(p: Problem, alpha: float, key: Key) -> np.ndarray:
-    """Each member's innovation with the error's draw added, ``y + sqrt(alpha) eps - HE``, shape (K, m).
+def perturbations(p: Problem, key: Key) -> np.ndarray:
+    """Each member's draw of the observations' error, in units of that error, shape (K, m).
 
     Notes
     -----
-    The draws have R's own correlation (``ObservationError.perturbations``); their mean over members is
-    taken out, so that the mean is updated without sampling error in the linear case.
+    The draws are those of R's own correlation (``ObservationError.perturbations``), whitened; their mean over
+    members is taken out, so that the mean is updated without sampling error in the linear case.
     """
     error, k = p.observations.error, len(p.rows)
-    size = len(error.voxel) + error.factor.shape[1]
-    eps = error.perturbations(key.normals("perturbations", p.numbers, size, p.carry.cycle, p.carry.step))
-    eps = (eps - eps.mean(axis=0)) * np.sqrt(alpha * k / (k - 1.0))
-    return np.asarray(eps + p.innovation - p.predictions)
-
-
-def stochastic(p: Problem, signal: Signal, alpha: float, key: Key) -> dict[str, Any]:
-    """``X = I + B S^T (I + S S^T)^-1 / sqrt(K - 1)``, B the perturbed innovations in units of the error."""
-    k, error = len(p.rows), p.observations.error
-    b = whiten(error, perturbed(p, alpha, key)) / np.sqrt(alpha)
-    if signal.thin:
-        return {"left": b, "right": signal.gain() / np.sqrt(k - 1.0)}
-    along = (b @ signal.anomalies.T) @ signal.vectors / (1.0 + signal.values)
-    return {"dense": np.eye(k) + along @ signal.vectors.T / np.sqrt(k - 1.0)}
+    m, columns = error.factor.shape
+    eps = key.normals("perturbations", p.numbers, m + columns, p.carry.cycle, p.carry.step)
+    if columns:
+        g = error.factor / error.voxel[:, None]
+        eps = whiten_parts(eps[:, :m] + eps[:, m:] @ g.T, g)
+    eps -= eps.mean(axis=0)
+    eps *= np.sqrt(k / (k - 1.0))
+    return eps
 
 
 @dataclass(frozen=True)
@@ -87,14 +81,12 @@ class EnKF(OneStep):
     Notes
     -----
     Burgers, van Leeuwen & Evensen (1998), Mon. Wea. Rev. 126:1719; the perturbations as in
-    :func:`perturbed`.
+    :func:`perturbations`.
     """
 
     def transform(self, signal: Signal, problem: Problem, key: Key) -> tuple[dict[str, Any], dict[str, Any]]:
         """See :class:`~vvuq_twin.assimilation.onestep.OneStep`."""
-        # the members' own departures grow with an inflated prior as the gain does
-        inflated = replace(problem, anomalies=problem.anomalies * signal.scale)
-        return stochastic(inflated, signal, 1.0, key), {}
+        return signal.met(perturbations(problem, key)), {}
 
 
 @dataclass(frozen=True)
@@ -169,8 +161,8 @@ class ESMDA(_Tempered):
     """
 
     def move(self, p: Problem, signal: Signal, alpha: float, key: Key) -> Update:
-        """Perturbed observations: :func:`stochastic`."""
-        return GlobalUpdate(p.rows, p.size, **stochastic(p, signal.scaled(1.0, np.sqrt(alpha)), alpha, key))
+        """Each member meets its own draw of the observations, the error's deviation times sqrt(alpha)."""
+        return GlobalUpdate(p.rows, p.size, **signal.scaled(1.0, np.sqrt(alpha)).met(perturbations(p, key)))
 
 
 @dataclass(frozen=True)

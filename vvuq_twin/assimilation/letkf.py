@@ -12,10 +12,11 @@ from ..domain.errors import BadInput
 from .diagnostics import found
 from .etkf import turn_of
 from .inflation import Adaptive, Inflation
+from .local_kernels import apply_transforms
 from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import rotated, with_mean
 from .tapers import Taper, Tiles, gaspari_cohn
-from .update import GlobalUpdate, Update, tiles_of
+from .update import GlobalUpdate, Update, padded, tiles_of
 from .whitening import root_coefficient, whiten_parts
 
 # Working memory of a batch of local analyses.
@@ -58,7 +59,8 @@ class LETKF(Analysis):
 
     Cost: for a tile with m observations in reach min(N, m)^2 max(N, m). The transforms of a block's tiles are
     made when the update is applied to it, in batches of fixed memory: no more than the predictions and the
-    observations travels, and a tile that is applied in two pieces is solved twice.
+    observations travels, and a tile that is applied in two pieces is solved twice. Where tiles have no more than N
+    columns in the mean, the transforms act on these and are not formed (``local_kernels``).
     """
 
     tiles: Tiles
@@ -191,12 +193,37 @@ class Local:
             out[:, chosen] = (terms[:, index] * taper).sum(axis=-1)
         return out[0], out[1], out[2]
 
+    def white(self, index: np.ndarray, taper: np.ndarray) -> np.ndarray:
+        """Tapered anomalies of the observations ``index`` (B, m) and below them innovations, (B, K + 1, m)."""
+        root = np.sqrt(taper)[..., None]
+        parts = np.concatenate([self.y[index], self.d[index][..., None]], axis=2) * root
+        return whiten_parts(np.swapaxes(parts, 1, 2), self.g[index] * root)
+
+    def analysed(
+        self, block: np.ndarray, tiles: np.ndarray, order: np.ndarray, starts: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of columns (C,) of a block (K, b) and their analyses (K, C), but for inflation.
+
+        ``order[starts[i] : starts[i + 1]]`` are the columns of ``tiles[i]``; tiles out of reach are left out.
+        """
+        for chosen, index, taper in self.near(tiles):
+            y, d = self.y, self.d
+            if self.g.shape[1]:
+                white = np.swapaxes(self.white(index, taper), 1, 2).reshape(index.size, -1)
+                y, d = np.ascontiguousarray(white[:, :-1]), white[:, -1].copy()
+                index, taper = np.arange(index.size).reshape(index.shape), np.ones(index.shape)
+            count = starts[chosen + 1] - starts[chosen]
+            ends = np.cumsum(count)
+            columns = order[np.repeat(starts[chosen] - (ends - count), count) + np.arange(ends[-1])]
+            members = np.ascontiguousarray(block[:, columns].T, dtype=float)
+            prior = np.ones(len(chosen)) if self.prior is None else self.prior[tiles[chosen]]
+            apply_transforms(y, d, index, taper, prior, np.append(0, ends), members)
+            yield columns, members.T
+
     def transforms(self, tiles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Batches of places in ``tiles`` (B,) with their transforms (B, K, K); tiles out of reach are left out."""
         for chosen, index, taper in self.near(tiles):
-            root = np.sqrt(taper)[..., None]
-            parts = np.concatenate([self.y[index], self.d[index][..., None]], axis=2) * root
-            white = whiten_parts(np.swapaxes(parts, 1, 2), self.g[index] * root)
+            white = self.white(index, taper)
             S, d = white[:, :-1], white[:, -1]
             if self.prior is None:
                 out = transforms(S, d)
@@ -261,11 +288,40 @@ class LocalUpdate:
         unique, owner = np.unique(tiles, return_inverse=True)
         first = int(unique[0] < 0) if len(unique) else 0
         order = np.argsort(owner, kind="stable")
-        starts = np.searchsorted(owner[order], np.arange(len(unique) + 1))
+        starts = np.searchsorted(owner[order], np.arange(first, len(unique) + 1))
+        if self.narrow:
+            members = block if len(self.members) == len(block) else block[self.members]
+            for some, new in self.local.analysed(members, unique[first:], order, starts):
+                out[:, some] = self._finished(members, some, new, inflate)
+            return out
         for chosen, x in self.local.transforms(unique[first:]):
-            spans = [order[starts[i + first] : starts[i + first + 1]] for i in chosen]
+            spans = [order[starts[i] : starts[i + 1]] for i in chosen]
             self._apply(block, out, spans, x, inflate)
         return out
+
+    @property
+    def narrow(self) -> bool:
+        """Whether tiles have so few columns that to form their transforms costs more than to do without.
+
+        Of the whole state: a column must meet the same arithmetic in whatever block it comes.
+        """
+        return len(self.tile_of) <= len(self.members) * len(self.local.centres)
+
+    def _finished(
+        self, members: np.ndarray, columns: np.ndarray, new: np.ndarray, inflate: bool
+    ) -> np.ndarray:
+        """Analyses (K, C) of columns of ``members`` (K, b), rotated and inflated."""
+        inflation, turn = self.shared.inflation, self.local.turn
+        if turn is None and not (inflate and inflation.active):
+            return new
+        new = padded(new)
+        if turn is not None:
+            new = rotated(new, turn)
+        if inflate and inflation.active:
+            before = padded(members[:, columns])
+            before -= before.mean(axis=0)
+            new = inflation.apply(before, new)
+        return new[:, : len(columns)]
 
     def _inflate_idle(self, out: np.ndarray, tiles: np.ndarray, inflate: bool) -> None:
         """Inflation where nothing is observed: the anomalies are the prior's, so relaxation does nothing."""
@@ -273,7 +329,7 @@ class LocalUpdate:
         by = np.full(len(tiles), factor)
         if self.local.prior is not None:
             by *= np.where(tiles >= 0, self.local.prior[tiles], 1.0)
-        mean = out.mean(axis=0)
+        mean = padded(out).mean(axis=0)[: len(tiles)]  # a single column would be summed in another order
         out[:] = mean + by * (out - mean)
 
     def _apply(

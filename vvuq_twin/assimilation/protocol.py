@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -179,6 +180,11 @@ class Problem:
         """Numbers of the members, as counted at the start."""
         return self.carry.members
 
+    @cached_property
+    def variance(self) -> np.ndarray:
+        """Of the predictions, divided by K - 1, shape (m,)."""
+        return np.asarray(np.einsum("ij,ij->j", self.anomalies, self.anomalies))
+
     @property
     def predictions(self) -> np.ndarray:
         """Anomalies in units of the observation, shape (K, m)."""
@@ -220,20 +226,16 @@ def prepare(
     used = observations if len(kept) == m else observations.take(kept)
     HE = np.ascontiguousarray(HE if len(kept) == m else HE[:, kept])
 
-    broken = np.zeros(size, dtype=bool) if status is None else np.asarray(status) != 0
-    wild = ~np.isfinite(HE).all(axis=1)
-    rows = np.flatnonzero(~(broken | wild))
-    lost = [
-        (int(carry.members[i]), "the model failed" if broken[i] else "not finite")
-        for i in range(size)
-        if broken[i] | wild[i]
-    ]
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dropped below
+        mean = HE.mean(axis=0)
+    rows, lost = _living(carry.members, HE, mean, status)
     if len(rows) < 2:
         raise RunFailed(f"{size - len(rows)} of {size} members failed, and no ensemble is left to analyse")
-
-    HE = HE if len(rows) == size else HE[rows]
-    mean = HE.mean(axis=0)
-    anomalies = (HE - mean) / np.sqrt(len(rows) - 1)
+    if len(rows) < size:
+        HE = HE[rows]
+        mean = HE.mean(axis=0)
+    anomalies = HE - mean
+    anomalies /= np.sqrt(len(rows) - 1)
     used = equivalent(used, mean, anomalies, joint)
     note = {
         "cycle": carry.cycle,
@@ -248,6 +250,25 @@ def prepare(
     }
     carry = replace(carry, members=carry.members[rows], dropped=carry.dropped + tuple(lost))
     return Problem(rows, anomalies, used.y - mean, used, kept, carry, note, size, observations)
+
+
+def _living(
+    members: np.ndarray, HE: np.ndarray, mean: np.ndarray, status: np.ndarray | None
+) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """Rows of HE (N, m), with this mean, that can be used, and the numbers of the other members with the reason."""
+    size = len(members)
+    broken = np.zeros(size, dtype=bool) if status is None else np.asarray(status) != 0
+    if np.isfinite(mean).all():  # then every prediction is: no need to look at each
+        wild = np.zeros(size, dtype=bool)
+    else:
+        wild = ~np.isfinite(HE).all(axis=1)
+    out = broken | wild
+    if not out.any():
+        return np.arange(size), []
+    lost = np.flatnonzero(out)
+    return np.flatnonzero(~out), [
+        (int(members[i]), "the model failed" if broken[i] else "not finite") for i in lost
+    ]
 
 
 def _fits(size: int, HE: np.ndarray, observations: Observations, status: np.ndarray | None) -> None:

@@ -39,7 +39,7 @@ class Signal:
 
     Notes
     -----
-    Thin means that a factor of m columns is cheaper to apply than a full K x K transform.
+    Thin means that the observations are fewer than the members, and their Gram matrix the smaller one.
     """
 
     members: int
@@ -56,7 +56,7 @@ class Signal:
     def of(S: np.ndarray, d: np.ndarray) -> Signal:
         """From whitened anomalies (K, m) and innovation (m,)."""
         k, m = S.shape
-        if 2 * m < k:
+        if m < k:
             values, vectors = np.linalg.eigh(S.T @ S)
             return Signal(k, m, np.maximum(values, 0.0), vectors, vectors.T @ d, float(d @ d), S, d)
         return replace(Signal.summed(S @ S.T, S @ d, float(d @ d), m), S=S, d=d)
@@ -87,6 +87,11 @@ class Signal:
             raise ValueError("the observations of this signal were streamed")
         return self.S if self.scale == 1.0 else self.scale * self.S
 
+    @property
+    def factored(self) -> bool:
+        """Whether two factors of m columns are cheaper to apply than a full K x K transform."""
+        return 2 * len(self.values) < self.members
+
     def misfits(self) -> np.ndarray:
         """``|y - HE_j|^2`` of each member in units of the error, shape (K,)."""
         k = self.members
@@ -109,24 +114,50 @@ class Signal:
         Returns
         -------
         dict
-            ``dense`` (K, K), or ``left`` (K, m) and ``right`` (m, K) if thin: with ``S = U sqrt(v) V^T`` it
+            ``dense`` (K, K), or ``left`` (K, m) and ``right`` (m, K) if factored: with ``S = U sqrt(v) V^T`` it
             is ``I + S V diag(f / v) V^T S^T``.
         """
         if self.thin:
             quotient = np.divide(f, self.values, out=np.zeros_like(f), where=self.values > 0)
             S = self.anomalies
-            return {"left": S, "right": (self.vectors * quotient) @ self.vectors.T @ S.T}
+            return self.plus(S, (self.vectors * quotient) @ self.vectors.T @ S.T)
         return {"dense": np.eye(self.members) + (self.vectors * f) @ self.vectors.T}
+
+    def plus(self, left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+        """``I + left right`` of factors (K, m) and (m, K), as it is cheaper to apply."""
+        if self.factored:
+            return {"left": left, "right": right}
+        return {"dense": np.eye(self.members) + left @ right}
 
     def root(self) -> dict[str, Any]:
         """``(I + S S^T)^(-1/2)``, symmetric; exactly nothing happens where there is no signal."""
         return self.function(self.values * root_coefficient(self.values))
 
-    def gain(self) -> np.ndarray:
-        """``S^T (I + S S^T)^-1``, shape (m, K)."""
+    def met(self, noise: np.ndarray) -> dict[str, Any]:
+        """``I + B S^T (I + S S^T)^-1 / sqrt(K - 1)``: each member meets its own draw of the observations.
+
+        Parameters
+        ----------
+        noise : ndarray, shape (K, m)
+            The draws' departures in units of the error; ``B = noise + 1 d^T - sqrt(K - 1) S``.
+
+        Returns
+        -------
+        dict
+            As of :meth:`function`. Where the observations are many, B is not formed: only its product with S^T
+            counts, and of two of its three terms the spectrum knows that.
+        """
+        if self.S is None or self.d is None:
+            raise ValueError("the observations of this signal were streamed")
+        root = np.sqrt(self.members - 1.0)
         if self.thin:
-            return np.asarray((self.vectors / (1.0 + self.values)) @ self.vectors.T @ self.anomalies.T)
-        return np.asarray((self.anomalies.T @ self.vectors) / (1.0 + self.values) @ self.vectors.T)
+            S = self.anomalies
+            right = (self.vectors / ((1.0 + self.values) * root)) @ self.vectors.T @ S.T
+            return self.plus(noise + (self.d - root * S), right)
+        along = (
+            self.scale * (noise @ self.S.T) @ self.vectors + self.along - root * self.vectors * self.values
+        )
+        return {"dense": np.eye(self.members) + along / ((1.0 + self.values) * root) @ self.vectors.T}
 
     def chi_square(self) -> float:
         """``d^T (I + S^T S)^-1 d``: the innovation against spread and error together (Woodbury)."""

@@ -122,7 +122,7 @@ def _sums(
         ranked = ranks(p, key)
         block = {
             "ss": S @ S.T, "sd": S @ d, "dd": d @ d, "sg": S @ g, "gd": d @ g, "gg": g.T @ g, "count": len(d),
-            "variance": (p.anomalies**2).sum(), "noise": error.variance().sum(), "square": (p.innovation**2).sum(),
+            "variance": p.variance.sum(), "noise": error.variance().sum(), "square": (p.innovation**2).sum(),
             "sum": p.innovation.sum(), "ranks": np.array(ranked["rank_histogram"]), "crps": len(d) * ranked["crps"],
         }  # fmt: skip
         if sums and sums["gg"].shape != block["gg"].shape:

@@ -20,9 +20,10 @@ import numpy as np
 from ..domain.errors import BadInput
 from .inflation import Inflation
 
-# Columns handled at once. Every block is cut into pieces of this width and the last one is padded, so that
-# a column meets the same arithmetic wherever it lies: applied in blocks is bit-equal to applied whole.
-WIDTH = 2048
+# Columns handled at once. Every block is cut into pieces of this width and the last one is padded to a multiple of
+# ``SPAN``, which the kernels of matrix products divide, so that a column meets the same arithmetic wherever it
+# lies: applied in blocks is bit-equal to applied whole.
+WIDTH, SPAN = 2048, 128
 
 
 class Update(Protocol):
@@ -58,7 +59,7 @@ def pieces(
     work: Callable[[np.ndarray, slice], np.ndarray],
     width: int = WIDTH,
 ) -> np.ndarray:
-    """Cut a block into padded pieces of ``width`` columns, let ``work`` update each, and join them.
+    """Cut a block into pieces of ``width`` columns, the last padded, let ``work`` update each, and join them.
 
     Parameters
     ----------
@@ -70,8 +71,8 @@ def pieces(
     kept : int
         Rows that come out.
     work : callable
-        ``work(tile, where)`` gets a contiguous (S, width) copy and the slice of the block it came from,
-        and returns (kept, width); what lies beyond the slice is thrown away.
+        ``work(tile, where)`` gets a contiguous (S, w) copy, w at most ``width``, and the slice of the block it
+        came from, and returns (kept, w); what lies beyond the slice is thrown away.
     """
     block = np.asarray(block)
     if block.ndim != 2 or block.shape[0] != size:
@@ -85,8 +86,7 @@ def pieces(
     whole = len(source) == size
     for start in range(0, block.shape[1], width):
         where = slice(start, min(start + width, block.shape[1]))
-        tile = np.zeros((len(source), width))
-        tile[:, : where.stop - start] = block[:, where] if whole else block[source, where]
+        tile = padded(block[:, where] if whole else block[source, where])
         out[:, where] = work(tile, where)[:, : where.stop - start]
     return out
 
@@ -112,15 +112,22 @@ def linear(
         and block.strides[1] == 8
     ):
         return pieces(block, source, size, len(factors[0]), lambda tile, _: product(tile), width)
-    # the pieces are read and written where they lie; only the last, narrower one is copied and filled up
+    # the pieces are read and written where they lie; only what is no multiple of the span is copied and filled up
     out = np.empty((len(factors[0]), block.shape[1]))
-    full = block.shape[1] // width * width
+    full = block.shape[1] // SPAN * SPAN
     for start in range(0, full, width):
-        product(block[:, start : start + width], out[:, start : start + width])
+        piece = slice(start, min(start + width, full))
+        product(block[:, piece], out[:, piece])
     if full < block.shape[1]:
-        tile = np.zeros((size, width))
-        tile[:, : block.shape[1] - full] = block[:, full:]
-        out[:, full:] = product(tile)[:, : block.shape[1] - full]
+        out[:, full:] = product(padded(block[:, full:]))[:, : block.shape[1] - full]
+    return out
+
+
+def padded(columns: np.ndarray) -> np.ndarray:
+    """A contiguous copy in double precision, filled up with zeros to a multiple of ``SPAN`` columns."""
+    rows, n = columns.shape
+    out = np.empty((rows, -(-n // SPAN) * SPAN))
+    out[:, :n], out[:, n:] = columns, 0.0
     return out
 
 

@@ -192,7 +192,7 @@ def _note(p: Problem, chi2: float, signal: float, shared: np.ndarray, key: Key) 
     """The cycle's diagnostics, by the names of ``diagnostics.found``."""
     error = p.observations.error
     return {
-        **spread_and_error((p.anomalies**2).sum(axis=0), p.innovation, error, len(p.rows)),
+        **spread_and_error(p.variance, p.innovation, error, len(p.rows)),
         "chi_square": chi2,
         "chi_square_over_m": chi2 / len(p.innovation),
         "degrees_of_freedom_for_signal": signal,

@@ -65,5 +65,7 @@ def whiten(error: ObservationError, b: np.ndarray) -> np.ndarray:
         Its inner products are those of R^-1: ``whiten(b) @ whiten(b).T = b R^-1 b^T``. Work N m k.
     """
     x = b / error.voxel
+    if error.factor.shape[1] == 0:
+        return np.asarray(x)
     g = error.factor / error.voxel[:, None]
     return whiten_parts(np.atleast_2d(x), g).reshape(x.shape)

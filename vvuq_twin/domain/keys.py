@@ -11,13 +11,27 @@ import hashlib
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 Label = str | int
 
 
+class _Words(ISeedSequence):
+    """Gives Philox its key; ``Philox(key=...)`` asks the system for entropy that only ``spawn`` would use."""
+
+    def __init__(self, digest: bytes) -> None:
+        self.words = np.frombuffer(digest[:16], dtype=np.uint64)
+
+    def generate_state(self, n_words: int, dtype: object = np.uint32) -> np.ndarray:
+        return self.words
+
+
+def _text(seed: int, labels: tuple[Label, ...]) -> str:
+    return "\x1f".join([str(int(seed)), *(f"{type(x).__name__[0]}{x}" for x in labels)])
+
+
 def _digest(seed: int, labels: tuple[Label, ...]) -> bytes:
-    text = "\x1f".join([str(int(seed)), *(f"{type(x).__name__[0]}{x}" for x in labels)])
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(_text(seed, labels).encode()).digest()
 
 
 def generator(seed: int, *labels: Label) -> np.random.Generator:
@@ -49,5 +63,13 @@ def member_normals(seed: int, purpose: str, members: Iterable[int], size: int, *
     -------
     ndarray, shape (len(members), size)
     """
-    rows = [generator(seed, purpose, *labels, int(i)).standard_normal(size) for i in members]
-    return np.array(rows).reshape(len(rows), size)
+    numbers = [int(i) for i in members]
+    out = np.empty((len(numbers), size))
+    # what the members' names share is hashed once
+    shared = hashlib.sha256(_text(seed, (purpose, *labels)).encode())
+    for row, number in zip(out, numbers):
+        own = shared.copy()
+        own.update(f"\x1fi{number}".encode())
+        philox = np.random.Philox(_Words(own.digest()))  # type: ignore[arg-type]  # any ISeedSequence will do
+        np.random.Generator(philox).standard_normal(out=row)
+    return out

@@ -75,7 +75,8 @@ class ObservationError:
 
     def variance(self) -> np.ndarray:
         """Diagonal of R, shape (m,)."""
-        return self.voxel**2 + (self.factor**2).sum(axis=1)
+        own = self.voxel**2
+        return own + (self.factor**2).sum(axis=1) if self.factor.shape[1] else own
 
     def perturbations(self, normals: np.ndarray) -> np.ndarray:
         """Draws of the error from standard normals.
@@ -90,7 +91,8 @@ class ObservationError:
         ndarray, shape (N, m)
         """
         m = len(self.voxel)
-        return normals[:, :m] * self.voxel + normals[:, m:] @ self.factor.T
+        own = normals[:, :m] * self.voxel
+        return own + normals[:, m:] @ self.factor.T if self.factor.shape[1] else own
 
     def take(self, rows: np.ndarray) -> ObservationError:
         """The error of some of the observations."""

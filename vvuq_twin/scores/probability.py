@@ -68,7 +68,9 @@ def crps_ensemble(y: ArrayLike, sample: ArrayLike, fair: bool = False) -> np.nda
         raise BadInput("the fair CRPS needs at least two members", "scores")
     x = np.sort(x, axis=0)
     weight = (2.0 * np.arange(1, n + 1) - n - 1.0) / (n * (n - 1.0) if fair else n * n)
-    return np.asarray(np.abs(x - obs).mean(axis=0) - np.tensordot(weight, x, axes=(0, 0)))
+    pairs = (weight @ x.reshape(n, -1)).reshape(obs.shape)
+    x -= obs
+    return np.asarray(np.abs(x, out=x).sum(axis=0) / n - pairs)
 
 
 def crps_gaussian(y: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> np.ndarray:

@@ -270,7 +270,6 @@ def _local(
     rows: np.ndarray,
     doses: float,
     amount: float,
-    kill_first: bool,
     weight: float,
     exposure: np.ndarray,
     factor: np.ndarray,
@@ -278,20 +277,18 @@ def _local(
     exponent: float,
     scratch: np.ndarray,
 ) -> None:
-    """Half a step of kill by ``doses`` (alpha times the integral of A) and growth by ``amount``."""
+    """Kill by ``doses`` (alpha times the integral of A), then growth by ``amount``."""
     if uniform[1] and (uniform[0] or doses == 0.0):
         s, e = np.exp(-doses), np.exp(amount)
-        kernels.moebius(u, rows, s * e, (s if kill_first else 1.0) * (e - 1.0))
+        kernels.moebius(u, rows, s * e, s * (e - 1.0))
         return
-    if kill_first and doses != 0.0:
+    if doses != 0.0:
         _drug(u, rows, doses, weight, exposure, uniform, scratch)
     if uniform[1]:
         e = np.exp(amount)
         kernels.moebius(u, rows, e, e - 1.0)
     else:
         kernels.grow(u, rows, amount, factor, exponent, scratch)
-    if not kill_first and doses != 0.0:
-        _drug(u, rows, doses, weight, exposure, uniform, scratch)
 
 
 @compiled
@@ -354,7 +351,8 @@ def _member(
     tmp, scratch = np.zeros(shape[2]), np.zeros((4, shape[2]))
     alpha_drug, beta, weight = columns[0], columns[1], columns[2]
     alpha_rt, alpha_beta = columns[3], columns[4]
-    amplitude = 0.0
+    # the second half of a step's kill is owed until the next step's first half, a visit or a fraction: one pass for two
+    amplitude, owed = 0.0, 0.0
     living, count = rows.copy(), rows.shape[0]
     ends = np.empty((2, shape[0], shape[1]), dtype=np.int64)
     for s in range(dt.size):
@@ -365,18 +363,22 @@ def _member(
         if dt[s] > 0.0:
             half = np.exp(-0.5 * beta * dt[s])
             one = alpha_drug * amplitude * (1.0 - half) / beta
-            one = one if one > 1e-20 else 0.0  # what is below round-off is not computed
+            one = one if one > 1e-18 else 0.0  # what is below round-off is not computed
             amount = 0.5 * rate[s] * dt[s]
             for j in range(more_maps.shape[0]):
                 if more[s, 0, j] != 0.0:
                     kernels.kill(u, here, more[s, 0, j], more_maps[j], 0.0, 1.0, scratch)
-            _local(u, here, one, amount, True, weight, exposure, factor, uniform, exponent, scratch)
+            _local(u, here, owed + one, amount, weight, exposure, factor, uniform, exponent, scratch)
             kernels.diffuse(u, g0, g1, g2, here, dt[s], bound, work, tmp)
-            _local(u, here, one * half, amount, False, weight, exposure, factor, uniform, exponent, scratch)
+            _local(u, here, 0.0, amount, weight, exposure, factor, uniform, exponent, scratch)
+            owed = one * half
             for j in range(more_maps.shape[0]):
                 if more[s, 1, j] != 0.0:
                     kernels.kill(u, here, more[s, 1, j], more_maps[j], 0.0, 1.0, scratch)
             amplitude *= half * half
+        if owed != 0.0 and (record[s] >= 0 or dose[s] > 0.0):
+            _drug(u, here, owed, weight, exposure, uniform, scratch)
+            owed = 0.0
         if record[s] >= 0:
             out = states[record[s]]
             sound = True

@@ -13,6 +13,8 @@ from .rowmath import Array, compiled, exp_row, log_row
 
 #: Cellularity below this is set to zero.
 TINY = 1e-200
+#: Exponents below which the exponential's series to the eighth power is exact to round-off.
+SMALL = 0.05
 
 
 @compiled
@@ -230,9 +232,17 @@ def kill(
     for r in range(rows.shape[0]):
         i, j, a, b = rows[r]
         c, w = u[i, j, a:b], weight[i, j, a:b]
+        most = 0.0
         for k in range(c.size):
             e[k] = -strength * (offset + slope * w[k])
-        exp_row(e, c.size, work)
+            most = max(most, abs(e[k]))
+        if most < SMALL:
+            for k in range(c.size):
+                x = e[k]
+                high = 1.0 / 24 + x * (1.0 / 120 + x * (1.0 / 720 + x * (1.0 / 5040 + x / 40320)))
+                e[k] = 1.0 + x * (1.0 + x * (0.5 + x * (1.0 / 6 + x * high)))
+        else:
+            exp_row(e, c.size, work)
         for k in range(c.size):
             new = c[k] * e[k]
             c[k] = 0.0 if abs(new) < TINY else new

@@ -26,7 +26,7 @@ from .schema import StudySpec, read_study
 from .workflow import Options
 
 #: Changed when a patient's computation changes, so that a finished batch is not taken for another's.
-VERSION = "4"
+VERSION = "5"
 #: What is kept of each patient's validation of the reduced model.
 REDUCTION = ("guarded_worst", "worst", "guarded_median", "median", "guarded_share")
 

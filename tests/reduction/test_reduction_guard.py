@@ -56,7 +56,7 @@ def test_no_member_is_left_with_a_large_error(case: GrowthCase, trained: Trained
     assert after.max() < TOLERANCE
     assert (guarded.error <= TOLERANCE).all() and (guarded.status == 0).all()
     # what the full order's coefficients leave out is measured, but for its longer steps' own error
-    assert np.abs(guarded.error - after)[guarded.full].max() < 3e-4
+    assert np.abs(guarded.error - after)[guarded.full].max() < 5e-4
     kept = ~guarded.full
     assert np.array_equal(guarded.coefficients[kept], alone.coefficients[kept])
     assert not guarded.coefficients[kept, :, trained.reduced.size :].any()

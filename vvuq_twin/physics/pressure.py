@@ -124,7 +124,13 @@ def interstitial_flow(
     if q.shape != (n,) or not np.isfinite(q).all():
         raise BadInput("the infusion is off the active cells or not finite", "infusion")
     system = pressure_system(tissue, boundary, q, subgrid)
-    half, mean, weight, outer, far = system.half, system.mean, system.weight, system.outer, tissue.far_pressure
+    half, mean, weight, outer, far = (
+        system.half,
+        system.mean,
+        system.weight,
+        system.outer,
+        tissue.far_pressure,
+    )
     u, iterations = _solve(system.matrix, system.right, tolerance)
 
     pressure = far + u / weight

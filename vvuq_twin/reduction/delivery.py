@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..domain.errors import BadInput
+from ..kinetics.plasma import Dose
 from ..physics.faces import harmonic
 from ..physics.tissue import across_wall
 from . import local as cells
@@ -52,6 +53,8 @@ class Nodes(NamedTuple):
     phi : array, shape (k,)
     pressure : array, shape (k, r_p)
         Rows of the pressure's basis.
+    inside : array, shape (k,)
+        1 in the tumour, 0 elsewhere.
     """
 
     cell: Any
@@ -59,10 +62,11 @@ class Nodes(NamedTuple):
     relative: Any
     phi: Any
     pressure: Any
+    inside: Any
 
 
 class Moved(NamedTuple):
-    """Projected transport of one moving species.
+    """Projected transport of one moving species, and what the projection leaves out at the nodes.
 
     Parameters
     ----------
@@ -72,12 +76,18 @@ class Moved(NamedTuple):
         L: coefficients from values at the nodes.
     diffusion : array, shape (G, r, r)
     convection : array, shape (c, r, r)
+    spread_left : array, shape (G, k, r)
+        The full order's diffusion of the basis at the nodes less the projected one's, for amounts.
+    carried_left : array, shape (c, k, r)
+        The same of the convection.
     """
 
     rows: Any
     lift: Any
     diffusion: Any
     convection: Any
+    spread_left: Any
+    carried_left: Any
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,7 @@ class ReducedDelivery:
     phi : ndarray, shape (n,)
     times : ndarray, shape (T,)
         Output times, hours.
+    doses : tuple of Dose
     errors : dict
         From the validation.
     """
@@ -116,8 +127,9 @@ class ReducedDelivery:
     limit: float
     phi: np.ndarray
     times: np.ndarray
+    doses: tuple[Dose, ...]
     errors: dict[str, Any] = field(default_factory=dict)
-    _programs: dict[int, tuple[DeliveryCase, Callable[[Any], tuple[Any, Any]]]] = field(
+    _programs: dict[tuple[int, bool], tuple[DeliveryCase, Callable[[Any], Any]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -143,23 +155,38 @@ class ReducedDelivery:
             Finite for every member; zero for one that could not start.
         status : array of int, shape (N,)
         """
-        amount, status = self._program(case)(jnp.asarray(theta, dtype=float))
+        amount, status = self._program(case, False)(jnp.asarray(theta, dtype=float))
         if xp is np:
             return np.asarray(amount), np.asarray(status)
         return amount, status
 
-    def _program(self, case: DeliveryCase) -> Callable[[Any], tuple[Any, Any]]:
+    def indicate(self, case: DeliveryCase, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same with an indicator (N, T) of the relative error inside the tumour, not calibrated.
+
+        At a node the kinetics are the full order's, so the full order's residual there is what the projection leaves
+        out of the transport. Over the amount of all species and added up over time it is one part of the
+        indicator, the part of the free drug at the nodes that the basis does not span the other.
+
+        Returns
+        -------
+        amount, status, indicator
+        """
+        amount, status, indicator = self._program(case, True)(jnp.asarray(theta, dtype=float))
+        return np.asarray(amount), np.asarray(status), np.asarray(indicator)
+
+    def _program(self, case: DeliveryCase, estimate: bool) -> Callable[[Any], Any]:
         """The compiled run of a case."""
-        kept = self._programs.get(id(case))
+        kept = self._programs.get((id(case), estimate))
         if kept is None:
-            self._fits(case)
+            self.require(case)
             safe, halvings = _medians(case), _halvings(case, self.grid)
             # the case is kept too: its id must not be given to another
-            kept = self._programs[id(case)] = (case, jax.jit(partial(_run, self, case, safe, halvings)))
+            run = jax.jit(partial(_run, self, case, safe, halvings, estimate))
+            kept = self._programs[id(case), estimate] = (case, run)
         return kept[1]
 
-    def _fits(self, case: DeliveryCase) -> None:
-        """The case has the cells, times and doses that the model was built for.
+    def require(self, case: DeliveryCase) -> None:
+        """Refuse a case of other cells, times or doses than the model was built for.
 
         Raises
         ------
@@ -168,9 +195,10 @@ class ReducedDelivery:
         if len(self.phi) != case.site.faces.n or not np.array_equal(self.phi, case.site.phi):
             raise BadInput("the reduced model is of another site", "reduced delivery", "train it again")
         if not np.array_equal(self.times, case.times):
-            raise BadInput("the reduced model is for other output times", "reduced delivery", "train it again")
-        jumps = case.plan.jumps[case.plan.times <= self.times[-1]].sum(axis=0)
-        if self.grid.jump.shape[1] != case.plan.size or not np.allclose(jumps, self.grid.jump.sum(axis=0) + self.grid.last):  # fmt: skip
+            raise BadInput(
+                "the reduced model is for other output times", "reduced delivery", "train it again"
+            )
+        if case.doses != self.doses:
             raise BadInput("the reduced model is for other doses", "reduced delivery", "train it again")
 
     def coefficients(self, amount: Any, species: int, xp: Any = np) -> Any:
@@ -179,7 +207,9 @@ class ReducedDelivery:
         one = one / self.nodes.phi if species < len(self.moved) else one
         return one @ xp.asarray(self.lifts[species]).T
 
-    def fields(self, amount: np.ndarray, species: int, region: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def fields(
+        self, amount: np.ndarray, species: int, region: np.ndarray | slice = slice(None)
+    ) -> np.ndarray:
         """Amounts (N, T, c) of a species in cells of a region from amounts (N, T, s, k) at the nodes."""
         values = self.coefficients(amount, species) @ self.bases[species][region].T
         return values * self.phi[region] if species < len(self.moved) else values
@@ -233,23 +263,51 @@ def local_kinetics(
     return cells.Local(tuple(out), tuple(gain), x.reactions, nodes.label, links)
 
 
-def _run(model: ReducedDelivery, case: DeliveryCase, safe: np.ndarray, halvings: int, theta: Any) -> tuple[Any, Any]:
-    """Amounts (N, T, s, k) and status (N,) of members theta (N, p)."""
+def _run(
+    model: ReducedDelivery, case: DeliveryCase, safe: np.ndarray, halvings: int, estimate: bool, theta: Any
+) -> tuple[Any, ...]:
+    """Amounts (N, T, s, k) and status (N,) of members theta (N, p), and the indicator (N, T) if it is wanted."""
     status = inputs_status(case.inputs(theta, jnp))
     x = case.inputs(jnp.where((status == OK)[:, None], theta, safe), jnp)
     pressure = model.flow.solve(x.fluid, jnp)
     local = node_kinetics(model.flow, model.nodes, x, case.pairs, pressure, jnp)
     speed = model.flow.parts(x.fluid, pressure, jnp)
     conductance = harmonic(x.diffusivity, model.groups, jnp)
-    moves = []
+    moves, left = [], []
     for s, moved in enumerate(model.moved):
         spread = jnp.einsum("ng,gij->nij", conductance[:, s], moved.diffusion)
         carried = jnp.einsum("nc,cij->nij", speed, moved.convection)
         moves.append(jnp.einsum("ki,nij->nkj", model.nodes.phi[:, None] * moved.rows, spread + carried))
+        if estimate:
+            lost = jnp.einsum("ng,gkr->nkr", conductance[:, s], moved.spread_left)
+            left.append(lost + jnp.einsum("nc,ckr->nkr", speed, moved.carried_left))
     seen, slope = _plasma(x, model.grid, halvings)
     amount, status = _advance(model, case, local, moves, seen, slope, status)
     picked = jnp.concatenate([amount, jnp.zeros_like(amount[:1])])[model.grid.output]
-    return jnp.transpose(picked, (2, 0, 1, 3)), status
+    found = jnp.transpose(picked, (2, 0, 1, 3))
+    return (found, status, _indicator(model, amount, left)) if estimate else (found, status)
+
+
+def _indicator(model: ReducedDelivery, states: Any, left: list[Any]) -> Any:
+    """See :meth:`ReducedDelivery.indicate`; from states (S, s, N, k) and what is left out (N, k, r) of each species."""
+    inside = model.nodes.inside
+
+    def norm(values: Any) -> Any:
+        return jnp.sqrt((inside * values * values).sum(axis=-1))
+
+    def one(c: Any) -> tuple[Any, Any]:
+        lost = jnp.zeros_like(c[0])
+        for s, moved in enumerate(model.moved):
+            lost = lost + jnp.einsum("nkr,nr->nk", left[s], (c[s] / model.nodes.phi) @ moved.lift.T)
+        free = c[0] / model.nodes.phi
+        gap = free - (free @ model.moved[0].lift.T) @ model.moved[0].rows.T
+        tiny = 1e-300
+        return norm(lost) / (norm(c.sum(axis=0)) + tiny), norm(gap) / (norm(free) + tiny)
+
+    rate, gap = jax.lax.map(one, states)
+    added = jnp.cumsum(rate * model.grid.dt[:, None], axis=0) + gap
+    added = jnp.concatenate([added, jnp.zeros_like(added[:1])])
+    return added[model.grid.output].T
 
 
 def _plasma(x: DeliveryInputs, grid: TimeGrid, halvings: int) -> tuple[Any, Any]:
@@ -290,7 +348,7 @@ def _advance(
         c, code = carry
         h, plasma, rise = at
 
-        def rate(state: Any, stage: int) -> Any:
+        def rate(state: Any, stage: Any) -> Any:
             found = cells.rates(local, pairs, state, plasma[stage])
             for s, part in enumerate(move(state)):
                 found[s] = found[s] + part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 
 from ..domain.errors import BadInput, RunFailed
 from .delivery import Moved, Nodes, ReducedDelivery
@@ -13,7 +13,6 @@ from .delivery_case import DeliveryCase
 from .delivery_reference import OK, Reference, case_grid, reference
 from .flow import FlowBasis, build_flow, convection_matrix
 from .pod import pod
-from .timegrid import TimeGrid
 
 
 @dataclass(frozen=True)
@@ -72,33 +71,74 @@ def build_delivery(
         raise RunFailed(f"{int((~good).sum())} of {len(good)} training runs failed; check the prior's range.")
     site, m = case.site, case.moving
     x = case.inputs(np.asarray(theta, dtype=float)[good])
-    trained = build_flow(site, {k: np.asarray(v) for k, v in x.fluid.items()}, case.subgrid, how.flow_tolerance)
+    trained = build_flow(
+        site, {k: np.asarray(v) for k, v in x.fluid.items()}, case.subgrid, how.flow_tolerance
+    )
     states = np.concatenate(runs.states)
     fields = np.array(states)
     fields[:, :m] /= site.phi
     bases = _bases(case, fields, how)
     nodes = _nodes(np.concatenate(bases[:1] if how.joint else bases, axis=1), how)
+    return assemble_delivery(case, bases, nodes, trained, how, 1e3 * float(np.abs(states).max())), trained
 
-    diffusion = site.faces.sparse_terms(site.faces.face_mean(site.phi))
+
+def assemble_delivery(
+    case: DeliveryCase,
+    bases: tuple[np.ndarray, ...],
+    nodes: np.ndarray,
+    trained: FlowBasis,
+    how: DeliveryTraining,
+    limit: float,
+) -> ReducedDelivery:
+    """The reduced model on these bases (n, r) and nodes (k,); with all cells as nodes nothing is interpolated."""
+    site, m, phi = case.site, case.moving, case.site.phi
+    diffusion = site.faces.sparse_terms(site.faces.face_mean(phi))
     count, n = len(trained.walls.low), site.faces.n
-    carried = [convection_matrix(trained.walls, mode[:count], mode[count:], n) for mode in trained.parts.modes.T]
-    lifts = tuple(np.linalg.pinv(b[nodes]) for b in bases)
-    moved = tuple(
-        Moved(
-            b[nodes], lift, np.array([b.T @ (term @ b) for term in diffusion]),
-            np.array([b.T @ (term @ b) for term in carried]).reshape(-1, b.shape[1], b.shape[1]),
-        )
-        for b, lift in zip(bases[:m], lifts)
-    )  # fmt: skip
+    carried = [
+        convection_matrix(trained.walls, mode[:count], mode[count:], n) for mode in trained.parts.modes.T
+    ]
+    moved: list[Moved] = []
+    lifts: list[np.ndarray] = []
+    for s, b in enumerate(bases):
+        same = next((i for i in range(s) if bases[i] is b), None)  # one basis for all is projected once
+        lifts.append(np.linalg.pinv(b[nodes]) if same is None else lifts[same])
+        if s < m:
+            moved.append(
+                _project(b, lifts[s], nodes, phi, (diffusion, carried)) if same is None else moved[same]
+            )
     grid = case_grid(case, how.first, how.rate, how.longest)
     at = Nodes(
-        nodes, site.faces.label[nodes], site.relative[nodes], site.phi[nodes], trained.flow.vectors[nodes]
+        nodes, site.faces.label[nodes], site.relative[nodes], phi[nodes], trained.flow.vectors[nodes],
+        site.tumour[nodes].astype(float),
+    )  # fmt: skip
+    return ReducedDelivery(
+        trained.flow,
+        at,
+        tuple(moved),
+        bases,
+        tuple(lifts),
+        site.faces.groups,
+        grid,
+        limit,
+        phi,
+        np.asarray(case.times),
+        case.doses,
     )
-    limit = 1e3 * float(np.abs(states).max())
-    model = ReducedDelivery(
-        trained.flow, at, moved, bases, lifts, site.faces.groups, grid, limit, site.phi, np.asarray(case.times)
-    )
-    return model, trained
+
+
+def _project(
+    b: np.ndarray, lift: np.ndarray, nodes: np.ndarray, phi: np.ndarray, terms: tuple[list[sparse.csr_array], ...]
+) -> Moved:  # fmt: skip
+    """Diffusion's and convection's terms on a basis (n, r)."""
+    rows, r = phi[nodes, None] * b[nodes], b.shape[1]
+    small, left = [], []
+    for group in terms:
+        moved = [term @ b for term in group]
+        small.append(np.array([b.T @ x for x in moved]).reshape(-1, r, r))
+        left.append(
+            np.array([x[nodes] - rows @ y for x, y in zip(moved, small[-1])]).reshape(-1, len(nodes), r)
+        )
+    return Moved(b[nodes], lift, *small, *left)
 
 
 def _bases(case: DeliveryCase, fields: np.ndarray, how: DeliveryTraining) -> tuple[np.ndarray, ...]:
@@ -125,7 +165,7 @@ def _bases(case: DeliveryCase, fields: np.ndarray, how: DeliveryTraining) -> tup
 
 def _nodes(vectors: np.ndarray, how: DeliveryTraining) -> np.ndarray:
     """Cells for the kinetics: pivoted QR, then again on what the first ones see least, until there are enough."""
-    wanted = min(len(vectors), int(np.ceil(how.oversample * how.modes)))
+    wanted = min(len(vectors), int(np.ceil(how.oversample * vectors.shape[1])))
     left, chosen = vectors.copy(), np.zeros(0, dtype=np.int64)
     while len(chosen) < wanted:
         pivots = linalg.qr(left.T, mode="r", pivoting=True, check_finite=False)[1]
@@ -135,4 +175,4 @@ def _nodes(vectors: np.ndarray, how: DeliveryTraining) -> np.ndarray:
     return np.sort(chosen)
 
 
-__all__ = ["DeliveryTraining", "TimeGrid", "build_delivery", "training_runs"]
+__all__ = ["DeliveryTraining", "assemble_delivery", "build_delivery", "training_runs"]

@@ -196,7 +196,9 @@ class DeliveryCase:
     @cached_property
     def nominal(self) -> dict[str, float]:
         """All numbers at the values of the files, by name."""
-        return {name: number.to(unit) for name, (number, unit) in delivery_numbers(self.site, self.agent).items()}
+        return {
+            name: number.to(unit) for name, (number, unit) in delivery_numbers(self.site, self.agent).items()
+        }
 
     @cached_property
     def plan(self) -> Course:

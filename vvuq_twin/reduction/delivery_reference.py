@@ -9,6 +9,7 @@ ones: training and judging then see no other time error than the one that is sta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -37,8 +38,6 @@ class Reference:
         Per volume of tissue, in the kept cells; zero for a member that failed.
     states : list of ndarray, shape (., s, n)
         Of each member, at the recorded steps, in all cells.
-    pressures : ndarray, shape (N, n)
-        Deviation from the far-field pressure times the cells' weight: what the pressure's basis is made of.
     status : ndarray of int, shape (N,)
     """
 
@@ -90,7 +89,7 @@ def _solve(
     tissue, drug, plan = case.member(x, i)
     rates, n, m = tissue.exchange(drug), tissue.faces.n, drug.moving
     moves = [movement(tissue, drug, s, rates) for s in range(m)]
-    one = DeliveryInputs({}, *(None if v is None else _row(v, i) for v in x[1:]))
+    one = DeliveryInputs({}, *(_row(v, i) for v in x[1:]))
     local = cells.Local(
         tuple((rates.back[s] + rates.lymph)[None] / tissue.phi for s in range(m)),
         tuple(rates.gain[s][None] for s in range(m)),
@@ -118,10 +117,10 @@ def _solve(
     return amount, np.array(kept).reshape(-1, drug.size, n)
 
 
-def _row(value: object, i: int) -> object:
+def _row(value: Any, i: int) -> Any:
+    """A member of what all members have."""
     if isinstance(value, tuple):
         return tuple(v[i : i + 1] for v in value)
-    assert isinstance(value, np.ndarray)
     return value[i : i + 1]
 
 

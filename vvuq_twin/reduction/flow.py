@@ -344,7 +344,10 @@ def build_flow(
         faces_part = face_matrix(walls, mode[:count], mode[count : 2 * count], n) @ v
         left.append(v.T @ (faces_part + mode[2 * count :, None] * v))
     kind = np.minimum(matrix.points // count, 2)
-    at_face, at_cell = np.where(kind < 2, matrix.points % count, 0), np.where(kind == 2, matrix.points - 2 * count, 0)
+    at_face, at_cell = (
+        np.where(kind < 2, matrix.points % count, 0),
+        np.where(kind == 2, matrix.points - 2 * count, 0),
+    )
     g, drop = every_face.conductance(fluid, subgrid, np), every_face.drop(fluid, np)
     sources = interpolated(g * drop, fine, max_rank)
     right = np.array([v.T @ face_source(walls, mode, n) for mode in sources.modes.T]).reshape(-1, v.shape[1])

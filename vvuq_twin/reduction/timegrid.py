@@ -8,6 +8,7 @@ needs few matrix exponentials.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,9 +71,9 @@ def time_grid(
     steps: list[float] = []
     ends: list[int] = [-1]  # step that ends at each stop
     begun: list[int] = []  # first step of each interval between stops
-    for low, high in zip(stops[:-1], stops[1:]):
+    for low, high in pairwise(stops.tolist()):
         before = marks[marks <= low]
-        now = float(low)
+        now = low
         begun.append(len(steps))
         while high - now > 1e-9:
             since = now - before[-1] if before.size else np.inf

@@ -22,6 +22,7 @@ from ..physics.site import NORMAL, TUMOUR, delivery_site
 from ..physics.tissue import Tissue
 from ..physics.transport import Transported, transport
 
+
 @dataclass(frozen=True)
 class Catheter:
     """An infusion into the tissue (convection-enhanced delivery, or a slow intratumoural injection).

@@ -15,7 +15,7 @@ from vvuq_twin.reduction import local as cells
 from vvuq_twin.reduction.backend import jax, jnp
 from vvuq_twin.reduction.delivery import BAD_PARAMETER
 from vvuq_twin.reduction.delivery_build import assemble_delivery, build_delivery
-from vvuq_twin.reduction.delivery_case import delivery_space
+from vvuq_twin.reduction.delivery_numbers import delivery_space
 from vvuq_twin.reduction.delivery_reference import Reference
 from vvuq_twin.reduction.delivery_validation import (
     error_parts,

@@ -11,7 +11,8 @@ from delivery_small import small_case
 from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.physics.pressure import Boundary, pressure_system
 from vvuq_twin.reduction.delivery_validation import flow_errors
-from vvuq_twin.reduction.flow import FlowBasis, build_flow, fluid_at
+from vvuq_twin.reduction.flow import fluid_at
+from vvuq_twin.reduction.flow_build import FlowBasis, build_flow
 from vvuq_twin.reduction.interpolation import interpolated
 from vvuq_twin.reduction.training import training_parameters
 

@@ -11,7 +11,7 @@ from ..domain.errors import BadInput, RunFailed
 from .delivery import Moved, Nodes, ReducedDelivery
 from .delivery_case import DeliveryCase
 from .delivery_reference import OK, Reference, case_grid, reference
-from .flow import FlowBasis, build_flow, convection_matrix
+from .flow_build import FlowBasis, build_flow, convection_matrix
 from .pod import pod
 
 

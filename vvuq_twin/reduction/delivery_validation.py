@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..domain.errors import RunFailed
-from .delivery import ReducedDelivery, local_kinetics, node_kinetics
+from .delivery import ReducedDelivery
 from .delivery_build import DeliveryTraining, assemble_delivery
 from .delivery_case import DeliveryCase
+from .delivery_online import local_kinetics, node_kinetics
 from .delivery_reference import case_grid, reference
 from .estimate import Scale, calibrated
-from .flow import FlowBasis, fluid_at
+from .flow import fluid_at
+from .flow_build import FlowBasis
 
 #: Steps of the truth: an eighth of the time error of the model's own, or less.
 FINE = (5e-4, 0.06, 1.0)

@@ -20,7 +20,7 @@ from vvuq_twin.kinetics.plasma import Dose
 from vvuq_twin.physics.agents import load_agent
 from vvuq_twin.physics.site import delivery_site
 from vvuq_twin.reduction.backend import jax, jnp
-from vvuq_twin.reduction.delivery import ReducedDelivery
+from vvuq_twin.reduction.delivery import BATCH, ReducedDelivery
 from vvuq_twin.reduction.delivery_build import DeliveryTraining, build_delivery, training_runs
 from vvuq_twin.reduction.delivery_case import DeliveryCase
 from vvuq_twin.reduction.delivery_numbers import delivery_space
@@ -116,7 +116,7 @@ def measure(
     training: int = 40,
     unseen: int = 200,
     modes: int = 40,
-    crowd: int = 100,
+    crowd: int = 2 * BATCH,
     timed: int = 2,
     parts: int = 8,
     repeats: int = 3,

@@ -16,7 +16,7 @@ from vvuq_twin.reduction.backend import jax, jnp
 from vvuq_twin.reduction.delivery import BAD_PARAMETER
 from vvuq_twin.reduction.delivery_build import assemble_delivery, build_delivery
 from vvuq_twin.reduction.delivery_numbers import delivery_space
-from vvuq_twin.reduction.delivery_reference import Reference
+from vvuq_twin.reduction.delivery_reference import Reference, case_grid, reference
 from vvuq_twin.reduction.delivery_validation import (
     error_parts,
     relative_errors,
@@ -107,6 +107,25 @@ def test_a_bad_member_has_a_code_and_the_others_go_on() -> None:
     assert status.tolist() == [0, NOT_FINITE, BAD_PARAMETER, 0]
     assert np.isfinite(amount).all()
     np.testing.assert_array_equal(amount[[0, 3]], good[[0, 3]])
+
+
+def test_a_bad_member_of_the_full_orders_has_a_code() -> None:
+    case = replace(small_case(), times=np.array([0.05]))
+    theta = case.space.sample(3, 15, "bad")
+    theta[0, 0], theta[1, case.space.index("P_drug")] = np.nan, -1.0
+    exact = reference(case, theta, case_grid(case, 1e-3, 0.2, 1.0))
+    split = case.full(theta, 0.01)
+    assert exact.status.tolist() == split.status.tolist() == [2, 2, 0]
+    assert not exact.amount[:2].any() and np.isfinite(exact.amount).all()
+    np.testing.assert_allclose(exact.amount[2], split.amount[2], rtol=0.02)
+
+
+def test_members_do_not_depend_on_how_many_run_together() -> None:
+    case, (model, _) = small_case(), small_model()
+    theta = case.space.sample(70, 16, "batches")
+    many, _ = model.run(case, theta)
+    few, _ = model.run(case, theta[65:67])
+    np.testing.assert_array_equal(many[65:67], few)
 
 
 def test_another_case_is_refused() -> None:

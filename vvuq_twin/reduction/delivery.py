@@ -185,4 +185,4 @@ def _halvings(case: DeliveryCase, grid: TimeGrid) -> int:
     return squarings(float(np.abs(far.plasma[0]).sum(axis=0).max() * grid.interval.max()))
 
 
-__all__ = ["BAD_PARAMETER", "Moved", "Nodes", "ReducedDelivery"]
+__all__ = ["BAD_PARAMETER", "BATCH", "Moved", "Nodes", "ReducedDelivery"]

@@ -116,7 +116,7 @@ def measure(
     training: int = 40,
     unseen: int = 200,
     modes: int = 40,
-    crowd: int = 2 * BATCH,
+    crowd: int = 8 * BATCH,
     timed: int = 2,
     parts: int = 8,
     repeats: int = 3,

@@ -117,7 +117,8 @@ def test_a_bad_member_of_the_full_orders_has_a_code() -> None:
     split = case.full(theta, 0.01)
     assert exact.status.tolist() == split.status.tolist() == [2, 2, 0]
     assert not exact.amount[:2].any() and np.isfinite(exact.amount).all()
-    np.testing.assert_allclose(exact.amount[2], split.amount[2], rtol=0.02)
+    # the splitting is the coarse one of the two so soon after the start
+    np.testing.assert_allclose(exact.amount[2], split.amount[2], rtol=0.05)
 
 
 def test_members_do_not_depend_on_how_many_run_together() -> None:

@@ -33,8 +33,8 @@ from .expm import squarings
 from .flow import ReducedFlow
 from .timegrid import TimeGrid
 
-#: Members that are run at once.
-BATCH = 64
+#: Members that are run at once: their matrices stay in the second cache.
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ReducedDelivery:
     times: np.ndarray
     doses: tuple[Dose, ...]
     errors: dict[str, Any] = field(default_factory=dict)
-    _programs: dict[tuple[int, bool], tuple[DeliveryCase, Callable[[Any], Any]]] = field(
+    _programs: dict[tuple[int, bool, bool], tuple[DeliveryCase, Callable[[Any], Any]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -103,7 +103,7 @@ class ReducedDelivery:
         status : array of int, shape (N,)
         """
         if xp is not np:
-            found = self._program(case, False)(jnp.asarray(theta, dtype=float))
+            found = self._program(case, False, True)(jnp.asarray(theta, dtype=float))
             return found[0], found[1]
         amount, status = self._batched(case, theta, False)
         return amount, status
@@ -125,7 +125,7 @@ class ReducedDelivery:
     def _batched(self, case: DeliveryCase, theta: np.ndarray, estimate: bool) -> list[np.ndarray]:
         """Members in batches of one shape: flat memory, one program, the same numbers for any number of members."""
         theta = np.asarray(theta, dtype=float)
-        program, found = self._program(case, estimate), []
+        program, found = self._program(case, estimate, False), []
         for start in range(0, max(1, len(theta)), BATCH):
             part = theta[start : start + BATCH]
             padding = np.broadcast_to(_medians(case), (BATCH - len(part), case.space.size))
@@ -133,15 +133,15 @@ class ReducedDelivery:
             found.append([np.asarray(x)[: len(part)] for x in some])
         return [np.concatenate(parts) for parts in zip(*found)]
 
-    def _program(self, case: DeliveryCase, estimate: bool) -> Callable[[Any], Any]:
+    def _program(self, case: DeliveryCase, estimate: bool, looped: bool) -> Callable[[Any], Any]:
         """The compiled run of a case."""
-        kept = self._programs.get((id(case), estimate))
+        kept = self._programs.get((id(case), estimate, looped))
         if kept is None:
             self.require(case)
             safe, halvings = _medians(case), _halvings(case, self.grid)
             # the case is kept too: its id must not be given to another
-            run = jax.jit(partial(run_members, self, case, safe, halvings, estimate))
-            kept = self._programs[id(case), estimate] = (case, run)
+            run = jax.jit(partial(run_members, self, case, safe, halvings, estimate, looped))
+            kept = self._programs[id(case), estimate, looped] = (case, run)
         return kept[1]
 
     def require(self, case: DeliveryCase) -> None:

@@ -111,7 +111,13 @@ def local_kinetics(
 
 
 def run_members(
-    model: ReducedDelivery, case: DeliveryCase, safe: np.ndarray, halvings: int, estimate: bool, theta: Any
+    model: ReducedDelivery,
+    case: DeliveryCase,
+    safe: np.ndarray,
+    halvings: int,
+    estimate: bool,
+    looped: bool,
+    theta: Any,
 ) -> tuple[Any, ...]:
     """Amounts (N, T, s, k) and status (N,) of members theta (N, p), and the indicator (N, T) if it is wanted."""
     given = case.inputs(theta, jnp)
@@ -133,7 +139,7 @@ def run_members(
             lost = jnp.einsum("ng,gkr->nkr", conductance[:, s], moved.spread_left)
             left.append(lost + jnp.einsum("nc,ckr->nkr", speed, moved.carried_left))
     seen, slope = _plasma(x, model.grid, halvings)
-    amount, status = _advance(model, case, local, moves, seen, slope, status)
+    amount, status = _advance(model, case, local, moves, seen, slope, status, looped)
     picked = jnp.concatenate([amount, jnp.zeros_like(amount[:1])])[model.grid.output]
     found = jnp.transpose(picked, (2, 0, 1, 3))
     return (found, status, _indicator(model, amount, left)) if estimate else (found, status)
@@ -183,7 +189,8 @@ def _plasma(x: DeliveryInputs, grid: TimeGrid, halvings: int) -> tuple[Any, Any]
 
 
 def _advance(
-    model: ReducedDelivery, case: DeliveryCase, local: cells.Local, moves: list[Any], seen: Any, slope: Any, status: Any
+    model: ReducedDelivery, case: DeliveryCase, local: cells.Local, moves: list[Any], seen: Any, slope: Any, status: Any,
+    looped: bool,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Amounts at the nodes after every step, (S, s, N, k), and status."""
     phi, pairs = model.nodes.phi, case.pairs
@@ -206,7 +213,7 @@ def _advance(
             return jnp.stack(found)
 
         drift = jnp.stack(cells.drift(local, rise, c))
-        new = step(c, h, rate, cells.jacobian(local, pairs, c), drift, jnp)
+        new = step(c, h, rate, cells.jacobian(local, pairs, c), drift, jnp, looped)
         within = (jnp.abs(new) <= model.limit).all(axis=(0, 2))
         code = jnp.where((code == OK) & ~within, DIVERGED, code)
         c = jnp.where((code == OK)[None, :, None], new, c)

@@ -166,8 +166,8 @@ MUTANTS = (
     Mutant(
         "solvent drag with the sign of the Peclet number turned",
         "physics/tissue.py",
-        "gain = np.where(open_wall, wall * bernoulli(-pe), np.maximum(drag, 0.0))",
-        "gain = np.where(open_wall, wall * bernoulli(pe), np.maximum(drag, 0.0))",
+        "gain = xp.where(open_wall, wall * bernoulli(-pe), xp.maximum(drag, 0.0))",
+        "gain = xp.where(open_wall, wall * bernoulli(pe), xp.maximum(drag, 0.0))",
         "species.wall",
     ),
     Mutant(
@@ -208,15 +208,15 @@ MUTANTS = (
     Mutant(
         "lymphatic drainage with the wrong sign",
         "physics/interstitium.py",
-        "supply = self.filtration * self.effective_pressure + self.drainage * self.lymph_pressure",
-        "supply = self.filtration * self.effective_pressure - self.drainage * self.lymph_pressure",
+        "supply = filtration * effective_pressure + drainage * lymph_pressure",
+        "supply = filtration * effective_pressure - drainage * lymph_pressure",
         "pressure.balance",
     ),
     Mutant(
         "two half cells in parallel instead of in series",
         "physics/pressure.py",
-        "found.append(np.divide(a * b, both, out=np.zeros_like(both), where=both > 0))",
-        "found.append(0.25 * both)",
+        "return xp.where(both > 0, a * b / xp.where(both > 0, both, 1.0), 0.0)",
+        "return 0.25 * both",
         "pressure.mms",
     ),
 )

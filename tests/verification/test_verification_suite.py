@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from delivery_mutations import DELIVERY_MUTATIONS
 from estimator_mutations import ESTIMATOR_MUTATIONS
 from imaging_mutations import IMAGING_MUTATIONS
 from transport_mutations import TRANSPORT_MUTATIONS
@@ -228,6 +229,7 @@ def weaker_square(vectors):
 
 MUTATIONS = [
     *TRANSPORT_MUTATIONS,
+    *DELIVERY_MUTATIONS,
     *ESTIMATOR_MUTATIONS,
     ("reduction.modes", reduction_checks, "advance", faster_growth),
     ("reduction.projection", galerkin, "exact_square", weaker_square),
@@ -286,7 +288,7 @@ MUTATIONS = [
     ("pressure.balance", pressure, "_solve", lambda m, r, t: solve_pressure(m, r, 1e-4)),
     ("pressure.invariance", pressure, "_face_conductance", next_axis),
     ("pressure.infusion", pressure_checks, "point_infusion", lambda f, x, q: point_infusion(f, x, 1.02 * q)),
-    ("pressure.rim", pressure, "_rim_orientation", lambda f: [np.ones(len(x[0])) for x in f.neighbours]),
+    ("pressure.rim", pressure, "rim_orientation", lambda f: [np.ones(len(x[0])) for x in f.neighbours]),
     ("gci.celik2008", gci, "SAFETY", 3.0),
     *[
         (name, plasma_checks, "rate_matrix", lambda names, flows: rate_matrix(names, flows) * (1 + 1e-9))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, create_model
@@ -151,9 +152,9 @@ class Interstitium:
     @property
     def far_pressure(self) -> np.ndarray:
         """The pressure at which what filters in is drained, mmHg, shape (n,); p_e without lymphatics."""
-        total = self.exchange
-        supply = self.filtration * self.effective_pressure + self.drainage * self.lymph_pressure
-        return np.asarray(np.divide(supply, total, out=np.zeros_like(total), where=total > 0))
+        return np.asarray(
+            far_pressure(self.filtration, self.drainage, self.effective_pressure, self.lymph_pressure)
+        )
 
     @property
     def layer(self) -> np.ndarray:
@@ -161,6 +162,15 @@ class Interstitium:
         total = self.exchange
         ratio = np.divide(self.conductivity, total, out=np.full_like(total, np.inf), where=total > 0)
         return np.sqrt(ratio)
+
+
+def far_pressure(
+    filtration: Any, drainage: Any, effective_pressure: Any, lymph_pressure: Any, xp: Any = np
+) -> Any:
+    """The pressure at which what filters in is drained, mmHg; 0 where nothing is exchanged."""
+    total = filtration + drainage
+    supply = filtration * effective_pressure + drainage * lymph_pressure
+    return xp.where(total > 0, supply / xp.where(total > 0, total, 1.0), 0.0)
 
 
 def _of(name: str, tissues: Mapping[str, FluidTissue]) -> FluidTissue:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -123,32 +123,15 @@ def interstitial_flow(
     q = np.zeros(n) if infusion is None else np.asarray(infusion, dtype=float)
     if q.shape != (n,) or not np.isfinite(q).all():
         raise BadInput("the infusion is off the active cells or not finite", "infusion")
-    half, weight = _half_conductance(tissue, subgrid)
-    far, exchange = tissue.far_pressure, tissue.exchange
-    mean = _face_conductance(faces, half)
-    if subgrid:
-        mean = [m * w for m, w in zip(mean, _rim_orientation(faces))]
-    outer = _outer_faces(faces, boundary, far)
-
-    diagonal, right = exchange / weight, q.copy()
-    rows, cols, values = [], [], []
-    for axis, (low, high, _) in enumerate(faces.neighbours):
-        g = mean[axis] / faces.grid.spacing[axis]
-        rows += [low, high]
-        cols += [high, low]
-        values += [-g, -g]
-        drop = g * (far[low] - far[high])
-        for cell, sign in ((low, -1.0), (high, 1.0)):
-            diagonal = diagonal + np.bincount(cell, g, n)
-            right = right + np.bincount(cell, sign * drop, n)
-    for axis, cell, fixed in outer:
-        g = half[axis][cell] / faces.grid.spacing[axis]
-        diagonal = diagonal + np.bincount(cell, g, n)
-        right = right + np.bincount(cell, g * (fixed - far[cell]), n)
-    index = (np.concatenate([*rows, np.arange(n)]), np.concatenate([*cols, np.arange(n)]))
-    matrix = sparse.csr_array((np.concatenate([*values, diagonal]), index), shape=(n, n))
-    _require_fixed(matrix, exchange, outer, n)
-    u, iterations = _solve(matrix, right, tolerance)
+    system = pressure_system(tissue, boundary, q, subgrid)
+    half, mean, weight, outer, far = (
+        system.half,
+        system.mean,
+        system.weight,
+        system.outer,
+        tissue.far_pressure,
+    )
+    u, iterations = _solve(system.matrix, system.right, tolerance)
 
     pressure = far + u / weight
     net = np.zeros(n)
@@ -174,33 +157,134 @@ def interstitial_flow(
     return Flow(pressure, (x, y, z), filtered, drained, q, outflow, inflow, residual, iterations)
 
 
+@dataclass(frozen=True)
+class PressureSystem:
+    """The linear system of the deviation u from the far-field pressure, and what it was made of.
+
+    Parameters
+    ----------
+    matrix : csr_array, shape (n, n)
+        1/mmHg/h.
+    right : ndarray, shape (n,)
+        1/h.
+    weight : ndarray, shape (n,)
+        u over the deviation of the cell's mean pressure.
+    half : list of three ndarray, shape (n,)
+        Conductance of half a cell, mm/mmHg/h.
+    mean : list of three ndarray
+        Of the open faces along each axis.
+    outer : list of (axis, cells, pressures)
+        Outer faces of fixed pressure.
+    """
+
+    matrix: sparse.csr_array
+    right: np.ndarray
+    weight: np.ndarray
+    half: list[np.ndarray]
+    mean: list[np.ndarray]
+    outer: list[tuple[int, np.ndarray, np.ndarray]]
+
+
+def pressure_system(tissue: Interstitium, boundary: Boundary, q: np.ndarray, subgrid: bool) -> PressureSystem:
+    """Assemble the system; parameters as of :func:`interstitial_flow`."""
+    half, weight = _half_conductance(tissue, subgrid)
+    faces, n = tissue.faces, tissue.faces.n
+    far, exchange = tissue.far_pressure, tissue.exchange
+    mean = _face_conductance(faces, half)
+    if subgrid:
+        mean = [m * w for m, w in zip(mean, rim_orientation(faces))]
+    outer = outer_faces(faces, boundary, far)
+
+    diagonal, right = exchange / weight, q.copy()
+    rows, cols, values = [], [], []
+    for axis, (low, high, _) in enumerate(faces.neighbours):
+        g = mean[axis] / faces.grid.spacing[axis]
+        rows += [low, high]
+        cols += [high, low]
+        values += [-g, -g]
+        drop = g * (far[low] - far[high])
+        for cell, sign in ((low, -1.0), (high, 1.0)):
+            diagonal = diagonal + np.bincount(cell, g, n)
+            right = right + np.bincount(cell, sign * drop, n)
+    for axis, cell, fixed in outer:
+        g = half[axis][cell] / faces.grid.spacing[axis]
+        diagonal = diagonal + np.bincount(cell, g, n)
+        right = right + np.bincount(cell, g * (fixed - far[cell]), n)
+    index = (np.concatenate([*rows, np.arange(n)]), np.concatenate([*cols, np.arange(n)]))
+    matrix = sparse.csr_array((np.concatenate([*values, diagonal]), index), shape=(n, n))
+    _require_fixed(matrix, exchange, outer, n)
+    return PressureSystem(matrix, right, weight, half, mean, outer)
+
+
+def half_conductance(conductivity: Any, exchange: Any, spacing: float, subgrid: bool, xp: Any = np) -> Any:
+    """Conductance of half a cell along one axis, mm/mmHg/h.
+
+    Parameters
+    ----------
+    conductivity : array
+        K, mm2/mmHg/h.
+    exchange : array
+        Lp S/V + LpL (S/V)_L, 1/mmHg/h.
+    spacing : float
+        mm.
+    subgrid : bool
+        ``K/L coth(h/2L)`` in place of ``2K/h``, see the module's text.
+    xp : module
+        numpy or jax.numpy: both orders of the model use this one formula.
+    """
+    plain = 2.0 * conductivity / spacing
+    if not subgrid:
+        return plain
+    t = _thickness(conductivity, exchange, 0.5 * spacing, xp)
+    safe = xp.maximum(t, 1e-4)
+    return plain * xp.where(t > 1e-4, safe / xp.tanh(safe), 1.0 + t * t / 3.0)
+
+
+def cell_weight(
+    conductivity: Any, exchange: Any, spacing: tuple[float, float, float], subgrid: bool, xp: Any = np
+) -> Any:
+    """The factor ``u / (p - p_n)`` of a cell: ``2t/sinh 2t``, 1 without ``subgrid``.
+
+    One factor for all axes keeps the system symmetric; it is exact for cubes.
+    """
+    if not subgrid:
+        return xp.ones_like(conductivity)
+    t = _thickness(conductivity, exchange, float(np.prod(spacing) ** (1.0 / 3.0)), xp)
+    safe = xp.maximum(t, 1e-4)
+    return xp.where(t > 1e-4, safe / xp.sinh(safe), 1.0 - t * t / 6.0)
+
+
+def _thickness(conductivity: Any, exchange: Any, depth: float, xp: Any) -> Any:
+    """A depth (mm) in layers ``sqrt(K/exchange)``, at most 300."""
+    held = exchange > 0
+    ratio = xp.where(held, conductivity, 1.0) / xp.where(held, exchange, 1.0)
+    layer = xp.sqrt(xp.where(ratio > 0, ratio, 1.0))
+    t = xp.where(ratio > 0, depth / layer, 300.0)
+    return xp.where(held, xp.minimum(t, 300.0), 0.0)
+
+
 def _half_conductance(tissue: Interstitium, subgrid: bool) -> tuple[list[np.ndarray], np.ndarray]:
     """Per axis the conductance of half a cell (n,), mm/mmHg/h, and the factor u / (p - p_n) of each cell."""
-    spacing = tissue.faces.grid.spacing
-    plain = [2.0 * tissue.conductivity / h for h in spacing]
-    if not subgrid:
-        return plain, np.ones(tissue.faces.n)
-    layer = tissue.layer
-    fitted = []
-    for k, h in zip(plain, spacing):
-        t = np.minimum(0.5 * h / layer, 300.0)
-        fitted.append(k * np.where(t > 1e-4, t / np.tanh(np.maximum(t, 1e-4)), 1.0 + t * t / 3.0))
-    # one factor for all axes keeps the system symmetric; exact for cubes
-    t = np.minimum(np.prod(spacing) ** (1.0 / 3.0) / layer, 300.0)
-    return fitted, np.where(t > 1e-4, t / np.sinh(np.maximum(t, 1e-4)), 1.0 - t * t / 6.0)
+    k, exchange, spacing = tissue.conductivity, tissue.exchange, tissue.faces.grid.spacing
+    half = [half_conductance(k, exchange, h, subgrid) for h in spacing]
+    return half, cell_weight(k, exchange, spacing, subgrid)
+
+
+def in_series(a: Any, b: Any, xp: Any = np) -> Any:
+    """Conductance of two half cells in series; 0 where both are."""
+    both = a + b
+    return xp.where(both > 0, a * b / xp.where(both > 0, both, 1.0), 0.0)
 
 
 def _face_conductance(faces: Faces, half: list[np.ndarray]) -> list[np.ndarray]:
     """Two half cells in series, per axis over the open faces."""
-    found = []
-    for axis, (low, high, _) in enumerate(faces.neighbours):
-        a, b = half[axis][low], half[axis][high]
-        both = a + b
-        found.append(np.divide(a * b, both, out=np.zeros_like(both), where=both > 0))
-    return found
+    return [
+        np.asarray(in_series(half[axis][low], half[axis][high]))
+        for axis, (low, high, _) in enumerate(faces.neighbours)
+    ]
 
 
-def _rim_orientation(faces: Faces) -> list[np.ndarray]:
+def rim_orientation(faces: Faces) -> list[np.ndarray]:
     """Component of the rim's normal along the axis for faces between two tissues, 1 for all others."""
     weight = [np.ones(len(low)) for low, _, _ in faces.neighbours]
     for tissue in range(len(faces.names)):
@@ -218,7 +302,7 @@ def _rim_orientation(faces: Faces) -> list[np.ndarray]:
     return weight
 
 
-def _outer_faces(
+def outer_faces(
     faces: Faces, boundary: Boundary, far: np.ndarray
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """(axis, cells, pressures) of the outer faces with a fixed pressure."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -177,7 +178,7 @@ class Tissue:
         return self.ktrans * (np.asarray(p) / np.asarray(free))[self.faces.label]
 
 
-def across_wall(wall: np.ndarray, drag: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def across_wall(wall: Any, drag: Any, xp: Any = np) -> tuple[Any, Any]:
     """Exchange across a vessel's wall with solvent drag (Patlak, Goldstein & Hoffman 1963).
 
     ``J = drag Cp + wall (Cp - c) Pe/(exp(Pe) - 1)`` with ``Pe = drag/wall`` is ``gain Cp - back c`` with
@@ -186,20 +187,22 @@ def across_wall(wall: np.ndarray, drag: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     Parameters
     ----------
-    wall : ndarray
+    wall : array
         P S/V, 1/h.
-    drag : ndarray
+    drag : array
         phi_v (1 - sigma), 1/h.
+    xp : module
+        numpy or jax.numpy: both orders of the model use this one formula.
     """
     open_wall = wall > 1e-300
-    pe = np.divide(drag, wall, out=np.zeros_like(drag), where=open_wall)
+    pe = xp.where(open_wall, drag / xp.where(open_wall, wall, 1.0), 0.0)
 
-    def bernoulli(x: np.ndarray) -> np.ndarray:
-        safe = np.where(np.abs(x) < 1e-5, 1.0, np.minimum(x, 700.0))
-        return np.where(np.abs(x) < 1e-5, 1.0 - 0.5 * x + x * x / 12.0, safe / np.expm1(safe))
+    def bernoulli(x: Any) -> Any:
+        safe = xp.where(xp.abs(x) < 1e-5, 1.0, xp.minimum(x, 700.0))
+        return xp.where(xp.abs(x) < 1e-5, 1.0 - 0.5 * x + x * x / 12.0, safe / xp.expm1(safe))
 
-    gain = np.where(open_wall, wall * bernoulli(-pe), np.maximum(drag, 0.0))
-    back = np.where(open_wall, wall * bernoulli(pe), np.maximum(-drag, 0.0))
+    gain = xp.where(open_wall, wall * bernoulli(-pe), xp.maximum(drag, 0.0))
+    back = xp.where(open_wall, wall * bernoulli(pe), xp.maximum(-drag, 0.0))
     return gain, back
 
 

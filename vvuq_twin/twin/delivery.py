@@ -1,8 +1,6 @@
 """A drug delivered to a tumour: interstitial pressure, plasma kinetics and transport around it, full order.
 
-The tumour and the tissue round it (to a reach) are two tissues with the fluid properties and the agent's
-numbers of their names, "tumour" and "normal". Where the domain is cut inside the organ the pressure is the
-far-field one; the organ's own edge (fluid spaces, bone, air) is closed.
+Cells, maps and the pressure's boundary are those of :mod:`~vvuq_twin.physics.site`.
 """
 
 from __future__ import annotations
@@ -11,21 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from ..domain.errors import BadInput
 from ..domain.grid import Grid
 from ..kinetics.plasma import Course, Dose
 from ..physics.agents import Agent
 from ..physics.drug import Drug
-from ..physics.faces import Faces, assemble
-from ..physics.interstitium import FluidTissue, Interstitium, load_fluid_tissues
-from ..physics.pressure import Boundary, Flow, interstitial_flow, point_infusion
+from ..physics.faces import Faces
+from ..physics.interstitium import FluidTissue
+from ..physics.pressure import Flow, interstitial_flow, point_infusion
+from ..physics.site import NORMAL, TUMOUR, delivery_site
 from ..physics.tissue import Tissue
 from ..physics.transport import Transported, transport
-
-#: Names of the two tissues, in the library's files.
-TUMOUR, NORMAL = "tumour", "normal"
 
 
 @dataclass(frozen=True)
@@ -127,27 +122,8 @@ def deliver(
     BadInput
         If the tumour is empty, off the grid or outside the organ, or a map has no usable voxel in it.
     """
-    organ, tumour = np.asarray(organ, dtype=bool), np.asarray(tumour, dtype=bool)
-    if organ.shape != tuple(grid.shape) or tumour.shape != tuple(grid.shape):
-        raise BadInput("the organ or the tumour mask is not on the grid", "delivery", "resample them")
-    if not (organ & tumour).any():
-        raise BadInput("the tumour mask is empty or touches nothing of the organ", "delivery")
-    inside = organ & tumour
-    near = ndimage.distance_transform_edt(~inside, sampling=grid.spacing) <= reach
-    table = load_fluid_tissues() if tissues is None else tissues
-    faces = assemble(grid, organ & near, np.where(inside, 1, 2), {TUMOUR: 1, NORMAL: 2})
-    fluid = Interstitium.of(faces, table)
-    tissue = Tissue.of(faces, table)
-    if perfusion is not None:
-        factor = _relative(faces, perfusion)
-        fluid = replace(fluid, filtration=fluid.filtration * factor)
-        assert tissue.surface is not None
-        tissue = replace(tissue, surface=tissue.surface * factor)
-    if interstitium is not None:
-        ve = faces.gather(interstitium)
-        good = np.isfinite(ve) & (ve > 0) & (ve <= 1)
-        tissue = replace(tissue, phi=np.where(good, ve, tissue.phi))
-    boundary = Boundary(array="far", labels={1: "far", 0: None}, outside=organ.astype(int))
+    site = delivery_site(grid, organ, tumour, reach, perfusion, interstitium, tissues)
+    faces, fluid, tissue, boundary = site.faces, site.fluid(), site.tissue(), site.boundary
     flow = interstitial_flow(fluid, boundary, subgrid=True)
     base = replace(tissue, flow=flow)
     drug = agent.drug(faces.names)
@@ -164,20 +140,12 @@ def deliver(
     return Delivery(faces, base, flow, infused, drug, plan, run)
 
 
-def _relative(faces: Faces, perfusion: np.ndarray) -> np.ndarray:
-    """Local over mean perfusion in the tumour, 1 elsewhere and where it is unknown, shape (n,)."""
-    local = faces.gather(perfusion)
-    good = np.isfinite(local) & (local >= 0) & (faces.label == 0)
-    if not good.any() or local[good].mean() <= 0:
-        raise BadInput(
-            "the perfusion map has no usable voxel in the tumour", "delivery", "leave it out or mend it"
-        )
-    return np.where(good, np.divide(local, local[good].mean(), where=good, out=np.ones_like(local)), 1.0)
-
-
 def _check(catheter: Catheter) -> None:
     values = (catheter.rate, catheter.concentration, catheter.start, catheter.end)
     if not np.isfinite(values).all() or catheter.concentration < 0:
         raise BadInput("the catheter's rate, concentration or times are not finite or negative", "catheter")
     if catheter.end <= catheter.start:
         raise BadInput("the infusion ends before it starts", "catheter", "swap the times")
+
+
+__all__ = ["NORMAL", "TUMOUR", "Catheter", "Delivery", "deliver"]

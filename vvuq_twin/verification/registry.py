@@ -104,6 +104,7 @@ def load_checks() -> dict[str, Check]:
     from . import (  # noqa: F401
         coupled_orders,
         delivery_checks,
+        delivery_reduction_checks,
         estimator_checks,
         gci_checks,
         growth_checks,

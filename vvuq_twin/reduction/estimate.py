@@ -79,7 +79,7 @@ def indicator(
     initial_error: Any,
     states: Any,
     visits: Any,
-    stride: int = 2,
+    stride: int = 4,
     exponent: float = 1.0,
 ) -> Any:
     """Uncalibrated relative error of each member at each visit.

@@ -2,7 +2,7 @@
 
 ``training_parameters`` -> ``run_full`` (per batch) -> ``assemble`` -> ``propose`` and again -> ``validate``
 (per batch) -> ``judge``, the last two from :mod:`~vvuq_twin.reduction.validation`; :func:`train` joins them and
-adds the worst validation members to the training until the error is small enough. The last judgement is always
+adds the worst validation members to the training until the guarded error is small enough. The last judgement is always
 on parameters that no basis has seen.
 """
 

@@ -19,7 +19,7 @@ FEW_VOXELS = 20
 #: Times the tolerance: a larger error is not told from this one by the guard.
 GRAVE = 2.0
 #: Members the reduced model is timed with (it is meant for ensembles).
-CROWD = 64
+CROWD = 32
 
 
 def least_norm(case: GrowthCase) -> float:

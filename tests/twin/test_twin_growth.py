@@ -174,6 +174,8 @@ def test_the_guarded_twin_gives_fields_of_both_orders(twins: Twins) -> None:
 def test_a_guard_needs_an_estimate(twins: Twins) -> None:
     with pytest.raises(BadInput, match="no calibrated error estimate"):
         GuardedGrowthTwin(twins[1].case, twins[1].model)
+    with pytest.raises(BadInput, match="not what the guard was calibrated for"):
+        GuardedGrowthTwin(twins[1].case, twins[1].model, twins[1].probe, 0.5)
 
 
 def test_a_model_of_another_patient_is_refused(twins: Twins) -> None:

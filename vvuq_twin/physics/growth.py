@@ -167,9 +167,9 @@ def advance(
     kill : Kill, optional
         Besides the drug of the timeline: see :mod:`~vvuq_twin.physics.response`.
     negligible : float
-        Cells that a step's stages do not reach from any with this cellularity are left as they are: about half the
-        work where the tumour fills a part of the organ, for errors of this order; mass is balanced no better. 0
-        computes every cell.
+        Cells that a step's stages do not reach from any with this cellularity are left as they are, neither grown nor
+        killed: about half the work where the tumour fills a part of the organ, for errors of this order times what a
+        cell could have grown meanwhile; mass is balanced no better. 0 computes every cell.
 
     Returns
     -------
@@ -353,11 +353,14 @@ def _member(
     alpha_rt, alpha_beta = columns[3], columns[4]
     # the second half of a step's kill is owed until the next step's first half, a visit or a fraction: one pass for two
     amplitude, owed = 0.0, 0.0
-    living, count = rows.copy(), rows.shape[0]
+    living, count, reach = rows.copy(), rows.shape[0], 0
     ends = np.empty((2, shape[0], shape[1]), dtype=np.int64)
     for s in range(dt.size):
         if negligible > 0.0 and dt[s] > 0.0:
-            reach = kernels.stages(dt[s], bound)
+            if reach != kernels.stages(dt[s], bound):
+                # another scheme's stages: what it left beside the living cells is not this one's
+                reach = kernels.stages(dt[s], bound)
+                work[:] = 0.0
             count = kernels.live_rows(u, rows, negligible, reach, LANES, ends, living)
         here = living[:count]
         if dt[s] > 0.0:

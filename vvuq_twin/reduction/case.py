@@ -258,8 +258,12 @@ class GrowthCase:
         timeline: Timeline | None = None,
         negligible: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The full order of N members from ``start``, (N, n) or (n,): see :func:`~vvuq_twin.physics.growth.advance`."""
+        """The full order of N members from ``start``, (N, n) or (n,): see :func:`~vvuq_twin.physics.growth.advance`.
+
+        ``negligible`` is for logistic growth: by laws that grow faster the thinner a tumour is, all cells count.
+        """
         line = self.timeline if timeline is None else timeline
+        negligible = negligible if self.saturation >= 1.0 else 0.0
         return advance(
             self.faces, start, self.parameters(values), line, self.exposure, self.law, negligible=negligible
         )

@@ -14,7 +14,7 @@ import numpy as np
 from .case import GrowthCase
 from .estimate import Probe, Scale
 from .growth import ReducedGrowth, stepped
-from .propagate import OK
+from .propagate import NOT_FINITE, OK
 from .training import NOTHING
 from .validation import days_since_start, least_norm, left_out, run_indicated
 
@@ -28,7 +28,7 @@ class Guarded:
     coefficients : ndarray, shape (N, V, size + further)
         The further ones are zero but for members run at full order.
     status : ndarray of int, shape (N,)
-        Of the order that ran the member.
+        0 good; a code of the reduced order where neither could run the member.
     full : ndarray of bool, shape (N,)
         Run at full order.
     error : ndarray, shape (N,)
@@ -56,7 +56,11 @@ def run_guarded(
     theta : ndarray, shape (N, p)
     tolerance : float
         Estimated relative error above which a member is run at full order; members that the reduced order
-        could not run are too.
+        could not run are too. At most ``GRAVE`` times the validation's.
+
+    Returns
+    -------
+    Guarded
     """
     theta = np.asarray(theta, dtype=float)
     moved, status, indicated = run_indicated(reduced, probe, case, theta)
@@ -72,10 +76,11 @@ def run_guarded(
         one = values.of(i)
         first = case.initial(one.initial)
         states, code = steps.solve(first, one, negligible=NOTHING)
-        status[i] = code[0]
         if code[0] != OK:
+            status[i] = NOT_FINITE if status[i] == OK else status[i]
             error[i] = np.inf
             continue
+        status[i] = OK
         out[i] = reduced.represent(states[0])
         error[i] = left_out(reduced, case, states[0], first[0], least)[0].max()
     return Guarded(out, status, full, error)

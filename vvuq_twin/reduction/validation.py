@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..domain.errors import RunFailed
 from .case import GrowthCase
 from .estimate import Probe, Scale, calibrated, indicator
 from .growth import ReducedGrowth, at_visits, stepped
@@ -85,9 +86,14 @@ class Validation:
         As ``scale``, calibrated on errors cut off at ``GRAVE`` times the tolerance: whether a member is to be run
         at full order does not depend on how much worse than that it is, and one that went astray would have
         all others suspected.
+    target : float
+        The tolerance of the guard.
+    lost : int
+        Members that the full order could not run either; they are not judged.
     guarded_median, guarded_worst : float
-        With members that the guard flags run at full order (:mod:`~vvuq_twin.reduction.guard`); for each member it is
-        calibrated on the others.
+        With members that the guard flags run at full order (:mod:`~vvuq_twin.reduction.guard`) and held by the longer basis;
+        for each member the guard is calibrated on the others. The guard's own runs take longer steps, which is
+        not counted here (3e-4 on steps of three days).
     guarded_share : float
         Of the members, run at full order.
     guarded_total_sd, guarded_volume_sd : tuple of float
@@ -107,6 +113,8 @@ class Validation:
     volume_sd: tuple[float, ...]
     failed: int
     guard: Scale
+    target: float
+    lost: int
     guarded_median: float
     guarded_worst: float
     guarded_share: float
@@ -129,7 +137,8 @@ class Timings:
     offline : float
         Training, seconds on the clock.
     guarded : float
-        Reduced order with the error estimate, and the share of members that it sends to the full order.
+        Reduced order with the error estimate, and the share of members that it sends to the full order, these at the price
+        of all cells and the case's own steps (the guard's are cheaper).
     """
 
     full: float
@@ -276,6 +285,11 @@ def judge(comparisons: list[Comparison], tolerance: float) -> Validation:
     comparisons : list of Comparison
     tolerance : float
         Estimated error above which a member would be run at full order.
+
+    Raises
+    ------
+    RunFailed
+        If the reduced order could run none of the members.
     """
     status = np.concatenate([c.status for c in comparisons])
     good, there = status == OK, status != NOT_FINITE
@@ -284,6 +298,8 @@ def judge(comparisons: list[Comparison], tolerance: float) -> Validation:
     raw = np.concatenate([c.indicator for c in comparisons])
     total = np.concatenate([c.total for c in comparisons], axis=1)
     volume = np.concatenate([c.volume for c in comparisons], axis=1)
+    if not good.any():
+        raise RunFailed("the reduced model could run none of the members that judge it")
     days, worst = comparisons[0].days, error[good].max(axis=1)
     scale = calibrated(error[good], raw[good], days)
     estimate = scale(raw[good], days).max(axis=1)
@@ -313,6 +329,8 @@ def judge(comparisons: list[Comparison], tolerance: float) -> Validation:
         volume_sd=tuple(volume_sd.tolist()),
         failed=int((~good).sum()),
         guard=calibrated(capped, raw[good], days),
+        target=tolerance,
+        lost=int((~there).sum()),
         guarded_median=float(np.median(guarded)),
         guarded_worst=float(guarded.max()),
         guarded_share=float(full[there].mean()),

@@ -18,7 +18,7 @@ from ..reduction.estimate import Probe, Scale
 from ..reduction.growth import ReducedGrowth, stepped
 from ..reduction.guard import Guarded, run_guarded
 from ..reduction.propagate import OK, drug_integrals, propagate
-from ..reduction.validation import days_since_start, indicators
+from ..reduction.validation import GRAVE, days_since_start, indicators
 from .model import Fields, Operator, State, Trajectory, segment
 from .observe import Burden, FullFields, ReducedFields
 from .trust import Trust, outside_range
@@ -270,7 +270,12 @@ class GuardedGrowthTwin(ReducedGrowthTwin):
     Raises
     ------
     BadInput
-        As for the reduced order; if there is no probe or the model was never validated.
+        As for the reduced order; if there is no probe or the model was never validated, or the tolerance is beyond what it
+        was validated for.
+
+    Notes
+    -----
+    :meth:`trust` and :meth:`error_estimate` remain those of the reduced order alone.
     """
 
     tolerance: float = 0.01
@@ -278,6 +283,13 @@ class GuardedGrowthTwin(ReducedGrowthTwin):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._scale()
+        most = GRAVE * self.model.errors["target"]
+        if not 0 < self.tolerance <= most:
+            raise BadInput(
+                f"a tolerance of {self.tolerance:g} is not what the guard was calibrated for",
+                "reduced model",
+                f"give one above 0 and at most {most:g}, or train with another target",
+            )
 
     def guarded(self, theta: np.ndarray) -> Guarded:
         """All visits of the members (N, p), and which order ran each."""

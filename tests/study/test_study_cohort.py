@@ -74,7 +74,7 @@ def test_coverage_counts_patients(finished: RunFolder) -> None:
         # three patients can neither show nor refute it
         assert evidence[f"validation.coverage.{kind}"].status == "not assessed"
     table = json.loads((finished.path / "tables" / "coverage_true.json").read_text())
-    names = [c[0] for c in table["columns"]]
+    names = [c["name"] for c in table["columns"]]
     assert {row[names.index("patients")] for row in table["rows"]} == {3}
     # two quantities, three held-out visits, two levels
     assert len(table["rows"]) == 12

@@ -68,8 +68,15 @@ MUTANTS = (
     Mutant(
         "decay of the drug lost in the second half step",
         "physics/growth.py",
-        "_local(u, rows, one * half, amount, False,",
-        "_local(u, rows, one, amount, False,",
+        "owed = one * half",
+        "owed = one",
+        "growth.reference",
+    ),
+    Mutant(
+        "half a step's kill still owed at a visit",
+        "physics/growth.py",
+        "if owed != 0.0 and (record[s] >= 0 or dose[s] > 0.0):",
+        "if owed != 0.0 and dose[s] > 0.0:",
         "growth.reference",
     ),
     Mutant(

@@ -3,23 +3,28 @@
 The reduced growth model is trained as a cohort study trains it, and then runs a crowd of members at once; the full
 order runs one member after the other. The difference is the relative L2 error inside the tumour at the worst
 visit: the 99th percentile over parameters that were not trained on. The error estimate is calibrated on one half of
-them and checked on the other. Then an ensemble goes through all visits in batches, with the total
-cellularity and volume of every member, and the memory is watched. Last, linear plasma kinetics with transport over 48
+them and checked on the other. Then an ensemble goes through all visits in a study's batches on two workers, with the total
+cellularity and volume of every member, and the memory of all processes is watched. Last, linear plasma kinetics with transport over 48
 hours: two oral doses, the drug in the tumour at every hour.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import tempfile
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import common
 import numpy as np
+import psutil
 
 from vvuq_twin.domain.parameters import LogNormal, Parameter, ParameterSpace
+from vvuq_twin.ensemble.cluster import cluster
+from vvuq_twin.ensemble.run import run_batches
 from vvuq_twin.kinetics.plasma import Dose
 from vvuq_twin.physics.agents import Agent
 from vvuq_twin.physics.tissue import Tissue
@@ -29,7 +34,7 @@ from vvuq_twin.reduction.transport import TransportCase, build_transport, valida
 from vvuq_twin.reduction.validation import CROWD, validate
 from vvuq_twin.study.cohort import CohortSpec
 from vvuq_twin.study.exposure import exposure_map
-from vvuq_twin.study.growth_model import StudyModel, quantities_task
+from vvuq_twin.study.growth_model import StudyModel, model_context, quantities_task, save_model
 from vvuq_twin.study.growth_problem import growth_problem
 from vvuq_twin.study.schema import read_study
 from vvuq_twin.virtual.glioma import make_patient
@@ -37,7 +42,7 @@ from vvuq_twin.virtual.glioma import make_patient
 STUDY = Path(__file__).resolve().parents[1] / "studies" / "virtual_glioma" / "cohort.yaml"
 SMALL = {
     "training": 6, "greedy": 0, "modes": 24, "unseen": 4, "members": 4, "doses": 2, "crowd": 4, "timed": 1,
-    "repeats": 1,
+    "repeats": 1, "workers": 1,
 }  # fmt: skip
 
 
@@ -86,32 +91,63 @@ def growth(
     ]
 
 
-def ensemble(case: GrowthCase, trained: Trained, full: float, members: int, seed: int) -> common.Row:
-    """Members in batches of 100 with their quantities of interest; one process."""
-    batch = min(100, members)
+def ensemble(
+    case: GrowthCase, trained: Trained, full: float, members: int, workers: int, seed: int
+) -> common.Row:
+    """Members through the study's own batches, by the reduced order alone: their quantities kept in a Zarr store."""
     z = case.space.gaussian_sample(members, seed, "benchmark-ensemble")
-    model = StudyModel(case, trained.reduced, trained.probe, 0.01)
-    quantities_task(z[:batch], np.arange(batch), model)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
-    for i in range(0, members - batch + 1, batch):
-        quantities_task(z[i : i + batch], np.arange(i, i + batch), model)
-    used = (time.process_time() - start) / (members // batch * batch)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+        folder = Path(scratch)
+        context = model_context(
+            save_model(folder / "twin.pickle", StudyModel(case, trained.reduced, trained.probe, np.inf))
+        )
+        with cluster(workers, folder=folder) as client, Memory() as memory:
+            first = run_batches(
+                quantities_task, z[: 4 * workers * CROWD], folder / "first", CROWD, client, context=context
+            )
+            begun = memory.most
+            start = time.perf_counter()
+            done = run_batches(quantities_task, z, folder / "all", CROWD, client, context=context)
+            took = time.perf_counter() - start
+        lost = len(done.failed)
+        assert np.array_equal(
+            first["quantities"][:], done["quantities"][: len(first["quantities"][:])], equal_nan=True
+        )
     notes = (
-        f"{members} members through {len(case.timeline.visits)} visits, total and volume at each; 1e5 on two cores "
-        f"would take {used * 1e5 / 2 / 60:.1f} minutes; peak memory {after / 2**20:.2f} GiB, "
-        f"{(after - before) / 2**10:.0f} MiB of it after the first batch"
+        f"{members} members through {len(case.timeline.visits)} visits, total and volume at each, in batches of {CROWD} on "
+        f"{workers} workers: {took / 60:.1f} minutes on the clock, {took * 1e5 / members / 60:.1f} minutes for 1e5; {lost} failed; most "
+        f"memory of all processes {memory.most:.2f} GiB, {1024 * (memory.most - begun):.0f} MiB of it after the first batches"
     )
     return common.Row(
-        "an ensemble with its quantities, a member",
-        used,
-        "full order",
-        full,
-        full / used,
-        "6 ms",
-        notes=notes,
-    )
+        "an ensemble with its quantities, a member and worker", took * workers / members, "full order", full, full * members / (took * workers),
+        "12 ms", notes=notes,
+    )  # fmt: skip
+
+
+class Memory:
+    """The most memory that this process and its children held at once, GiB, looked at four times a second."""
+
+    def __init__(self) -> None:
+        self.most = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def _look(self) -> None:
+        own = psutil.Process()
+        while not self._over.wait(0.25):
+            held = 0
+            for process in (own, *own.children(recursive=True)):
+                with suppress(psutil.Error):
+                    held += process.memory_info().rss
+            self.most = max(self.most, held / 2**30)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 def drug(
@@ -153,6 +189,7 @@ def measure(
     modes: int = 128,
     unseen: int = 100,
     members: int = 2000,
+    workers: int = 2,
     doses: int = 200,
     crowd: int = CROWD,
     timed: int = 4,
@@ -168,7 +205,7 @@ def measure(
     case = growth_problem(patient.scans, spec, exposure.weight, spec.assimilation.visits).case
     how = Training(n_train=training, n_greedy=greedy, n_valid=unseen, max_rank=modes, rounds=0)
     trained, rows = growth(case, how, crowd, timed, repeats, seed)
-    rows.append(ensemble(case, trained, rows[0].theirs, members, seed))
+    rows.append(ensemble(case, trained, rows[0].theirs, members, workers, seed))
     tumour = exposure.faces.gather(patient.scans.visits[0].tumour).astype(bool)
     rows.append(drug(exposure.tissue, exposure.agent, tumour, doses, timed, repeats, seed))
     return rows
@@ -179,6 +216,10 @@ if __name__ == "__main__":
     options.add_argument("--spacing", type=float, default=4.0, help="voxel size, mm")
     options.add_argument(
         "--unseen", type=int, default=100, help="members that judge the growth model's error"
+    )
+    options.add_argument("--modes", type=int, default=128, help="of the reduced growth model, at most")
+    options.add_argument(
+        "--training", type=int, default=40, help="designed training runs, beside 24 greedy ones"
     )
     options.add_argument("--members", type=int, default=2000, help="size of the ensemble")
     options.add_argument(

@@ -45,14 +45,15 @@ def test_the_packed_tensor_is_the_projection_of_the_square() -> None:
     points, lift = exact_square(v)
     direct = (a @ v.T) ** 2 @ v
     np.testing.assert_allclose((a @ points.T) ** 2 @ lift, direct, atol=1e-12)
-    np.testing.assert_allclose(projected(v, a, 1.0), direct, atol=1e-13)
+    # in single precision within a tile
+    np.testing.assert_allclose(projected(v, a, 1.0), direct, atol=3e-7)
 
 
 def test_the_projection_is_the_same_in_tiles() -> None:
     rng = np.random.default_rng(4)
     v = np.linalg.qr(rng.standard_normal((2500, 16)))[0]
     a = rng.standard_normal((600, 16))
-    np.testing.assert_allclose(projected(v, a, 1.0), (a @ v.T) ** 2 @ v, atol=1e-13)
+    np.testing.assert_allclose(projected(v, a, 1.0), (a @ v.T) ** 2 @ v, atol=3e-7)
 
 
 def test_the_fitted_square_learns_what_the_states_have_in_common() -> None:
@@ -71,6 +72,23 @@ def test_the_fitted_square_learns_what_the_states_have_in_common() -> None:
     few = fitted_loss(v, states[:250], 10, 1)
     worse = (states[250:] @ few[0].T) ** 2 @ few[1] - exact
     assert np.linalg.norm(worse) > 10 * np.linalg.norm(gap)
+
+
+def test_the_fitted_square_of_fronts_beyond_the_trainings_still_ends_growth() -> None:
+    rng = np.random.default_rng(5)
+    x = np.linspace(0.0, 1.0, 400)
+    places = np.sort(rng.uniform(0.2, 0.8, 300))
+    fields = 1.0 / (1.0 + np.exp((x[None, :] - places[:, None]) / 0.05))
+    fields /= np.linalg.norm(fields, axis=1, keepdims=True)
+    v = np.linalg.svd(fields, full_matrices=False)[2][:20].T
+    states = fields @ v
+    points, lift = fitted_loss(v, states[:150], 80, 1)
+    beyond = states[150:]
+    exact, found = projected(v, beyond, 1.0), (beyond @ points.T) ** 2 @ lift
+    # the loss's work, the integral of the cube; least squares alone turn its sign there and are off by up to 29 times
+    work = (beyond * found).sum(axis=1) / (beyond * exact).sum(axis=1)
+    assert work.min() > 0.9 and work.max() < 1.1
+    assert (np.linalg.norm(found - exact, axis=1) < np.linalg.norm(exact, axis=1)).all()
 
 
 def test_coarser_steps_keep_events_visits_and_the_edges_of_rates() -> None:

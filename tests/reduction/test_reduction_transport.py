@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from vvuq_twin.physics.tissue import Tissue
 from vvuq_twin.reduction.backend import jax, jnp
 from vvuq_twin.reduction.expm import expm, squarings
 from vvuq_twin.reduction.propagate import NOT_FINITE
+from vvuq_twin.reduction.store import load, save
 from vvuq_twin.reduction.training import training_parameters
 from vvuq_twin.reduction.transport import (
     ReducedTransport,
     TransportCase,
     build_transport,
+    transport_fingerprint,
     validate_transport,
 )
 
@@ -64,6 +67,23 @@ def test_unseen_members_agree_with_the_full_order(case: TransportCase, reduced: 
     errors = validate_transport(reduced, case, theta, STEP, region)
     assert errors["amount_worst"] < 2e-3
     assert errors["exposure_worst"] < 1e-3
+
+
+def test_it_comes_back_from_a_store_and_a_stale_one_is_refused(
+    case: TransportCase, reduced: ReducedTransport, tmp_path: Path
+) -> None:
+    design, theta = training_parameters(case.space, 10, 3), case.space.sample(3, 1, "store")
+    path = save(tmp_path / "transport.zarr.zip", reduced)
+    again, beside = load(path, transport_fingerprint(case, design, STEP, 1e-6, 24), ReducedTransport)
+    for mine, theirs in zip(again.run(case, theta), reduced.run(case, theta)):
+        assert np.array_equal(mine, theirs)
+    assert beside is None
+    for mark in (
+        transport_fingerprint(case, design, 2 * STEP, 1e-6, 24),
+        transport_fingerprint(replace(case, doses=case.doses[:1]), design, STEP, 1e-6, 24),
+    ):
+        with pytest.raises(BadInput, match="another patient, prior or setting"):
+            load(path, mark, ReducedTransport)
 
 
 def test_what_is_left_is_the_full_orders_step(case: TransportCase, reduced: ReducedTransport) -> None:

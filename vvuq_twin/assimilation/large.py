@@ -26,9 +26,9 @@ import numpy as np
 
 from ..domain.errors import BadInput
 from ..domain.files import write_bytes
+from ..domain.fingerprint import fingerprint
 from ..domain.observations import Observations
 from ..ensemble.context import Context, resolve
-from ..ensemble.fingerprint import fingerprint
 from ..ensemble.run import run_batches
 from ..ensemble.store import Ensemble, claim
 from .protocol import Carry, Key, Scheme, start

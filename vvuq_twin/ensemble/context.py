@@ -32,13 +32,13 @@ class Context:
     content: str = ""
 
     def __fingerprint__(self) -> str:
-        from .fingerprint import fingerprint
+        from ..domain.fingerprint import fingerprint
 
         return fingerprint(self.loader, self.content or self.arguments)
 
     def load(self) -> Any:
         """The thing itself, from this process's cache if it was loaded before."""
-        from .fingerprint import fingerprint
+        from ..domain.fingerprint import fingerprint
 
         key = (self.__fingerprint__(), fingerprint(self.arguments))
         if key in _KEPT:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import BadInput, RunFailed
+from ..domain.fingerprint import fingerprint, function_name
 from .context import resolve
-from .fingerprint import fingerprint, function_name
 from .store import GOOD, NOT_FINITE, RAISED, Ensemble, claim, finished, write_batch, write_marker
 
 Inputs = np.ndarray | Mapping[str, np.ndarray]

@@ -62,6 +62,8 @@ class ReducedDelivery:
     doses : tuple of Dose
     errors : dict
         From the validation.
+    fingerprint : str
+        Hash of what it was built from.
     """
 
     flow: ReducedFlow
@@ -76,6 +78,7 @@ class ReducedDelivery:
     times: np.ndarray
     doses: tuple[Dose, ...]
     errors: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
     _programs: dict[tuple[int, bool, bool], tuple[DeliveryCase, Callable[[Any], Any]]] = field(
         default_factory=dict, repr=False, compare=False
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg, sparse
 
 from ..domain.errors import BadInput, RunFailed
+from ..domain.fingerprint import fingerprint
 from .delivery import Moved, Nodes, ReducedDelivery
 from .delivery_case import DeliveryCase
 from .delivery_reference import OK, Reference, case_grid, reference
@@ -47,6 +48,10 @@ class DeliveryTraining:
     longest: float = 4.0
     joint: bool = True
 
+    def fingerprint(self, case: DeliveryCase, theta: np.ndarray) -> str:
+        """What :func:`build_delivery` marks its result with, to ask a store for it."""
+        return fingerprint(case, np.asarray(theta, dtype=float), self)
+
 
 def training_runs(case: DeliveryCase, theta: np.ndarray, how: DeliveryTraining) -> Reference:
     """Full-order states of members (N, p) on the reduced order's own steps."""
@@ -79,7 +84,9 @@ def build_delivery(
     fields[:, :m] /= site.phi
     bases = _bases(case, fields, how)
     nodes = _nodes(np.concatenate(bases[:1] if how.joint else bases, axis=1), how)
-    return assemble_delivery(case, bases, nodes, trained, how, 1e3 * float(np.abs(states).max())), trained
+    limit = 1e3 * float(np.abs(states).max())
+    model = assemble_delivery(case, bases, nodes, trained, how, limit)
+    return replace(model, fingerprint=how.fingerprint(case, theta)), trained
 
 
 def assemble_delivery(

@@ -6,12 +6,12 @@ the basis the operators; online a member is a vector of a few dozen coefficients
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..domain.fingerprint import fingerprint
 from ..physics.faces import harmonic
 from .backend import jnp
 from .case import GrowthCase
@@ -204,25 +204,6 @@ def at_visits(case: GrowthCase, states: Any, a0: Any) -> Any:
     if case.timeline.initial_visit >= 0:
         out = out.at[case.timeline.initial_visit].set(a0)
     return out
-
-
-def fingerprint(case: GrowthCase, *more: Any) -> str:
-    """Hash of what a reduced model depends on: domain, tissues, initial field, exposure, prior and settings.
-
-    The schedule counts: the snapshots and the measured errors are those of its regimen.
-    """
-    digest = hashlib.sha256()
-    arrays = [case.faces.mask, case.faces.label, case.mean, case.modes]
-    arrays += [] if case.exposure is None else [case.exposure]
-    line = case.timeline
-    arrays += [line.t, line.dt, line.drug_jump, line.dose, line.dose_sq, line.visits]
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    plain = (case.faces.grid, case.faces.names, case.space.parameters, sorted(case.fixed.items()), case.noise)
-    digest.update(repr((plain, case.n_detect, case.saturation, more)).encode())
-    if case.space.correlation is not None:
-        digest.update(np.ascontiguousarray(case.space.correlation).tobytes())
-    return digest.hexdigest()
 
 
 def build(

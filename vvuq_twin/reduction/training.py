@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..domain.errors import BadInput
+from ..domain.fingerprint import fingerprint
 from ..domain.parameters import ParameterSpace
 from ..physics.timeline import Timeline
 from .case import GrowthCase
 from .estimate import Probe, make_probe
-from .growth import ReducedGrowth, Snapshots, build, fingerprint, stepped
+from .growth import ReducedGrowth, Snapshots, build, stepped
 from .pod import compress
 from .validation import CROWD, Timings, Validation, indicators, judge, least_norm, measure, validate
 

@@ -21,6 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from ..domain.errors import BadInput, near
+from ..domain.fingerprint import fingerprint
 from ..domain.parameters import ParameterSpace
 from ..kinetics.plasma import Course, Dose, PlasmaModel, course, rate_matrix
 from ..physics.agents import Agent
@@ -226,6 +227,8 @@ class ReducedTransport:
     singular_values : ndarray
     errors : dict
         From :func:`validate_transport`.
+    fingerprint : str
+        Hash of what it was built from (:func:`transport_fingerprint`).
     """
 
     vectors: np.ndarray
@@ -234,6 +237,7 @@ class ReducedTransport:
     speed: float
     singular_values: np.ndarray
     errors: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
     @property
     def rank(self) -> int:
@@ -388,7 +392,17 @@ def build_transport(
     speed += float(far.factor[0] * (np.abs(operators.exchange).sum(axis=0).max()))
     speed += float(np.abs(far.plasma[0]).sum(axis=0).max() + np.abs(far.reactions[0]).sum(axis=0).max()) + 1.0
     speed += float(np.abs(far.factor[0] * far.unbound[0] * operators.source).sum() * far.readout[0].max())
-    return ReducedTransport(root[:, None] * v, operators, groups, speed, basis.singular_values)
+    mark = transport_fingerprint(case, theta, dt_max, tolerance, max_rank)
+    return ReducedTransport(
+        root[:, None] * v, operators, groups, speed, basis.singular_values, fingerprint=mark
+    )
+
+
+def transport_fingerprint(
+    case: TransportCase, theta: np.ndarray, dt_max: float, tolerance: float = 1e-5, max_rank: int = 32
+) -> str:
+    """What :func:`build_transport` marks its result with, to ask a store for it."""
+    return fingerprint(case, np.asarray(theta, dtype=float), float(dt_max), float(tolerance), int(max_rank))
 
 
 def validate_transport(

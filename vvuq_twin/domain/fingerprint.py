@@ -10,12 +10,13 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 
 def fingerprint(*values: Any) -> str:
     """SHA-256 (hexadecimal) of the content of ``values``.
 
-    Understands arrays, numbers, strings, containers, dataclasses, functions (by module and name),
+    Understands arrays, numbers, strings, containers, dataclasses, pydantic models, functions (by module and name),
     ``functools.partial`` and anything with a ``__fingerprint__()`` method that returns a string.
 
     Raises
@@ -72,6 +73,9 @@ def _feed(digest: Any, value: Any) -> None:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         tag("dataclass", function_name(type(value)))
         _feed(digest, {f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+    elif isinstance(value, BaseModel):
+        tag("model", function_name(type(value)))
+        _feed(digest, {name: getattr(value, name) for name in type(value).model_fields})
     elif callable(value) and hasattr(value, "__qualname__"):
         tag("function", function_name(value))
     else:

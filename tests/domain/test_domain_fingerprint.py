@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vvuq_twin.ensemble import fingerprint
+from vvuq_twin.domain.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def test_differences_show():
 
 
 def test_the_same_in_another_process():
-    code = "from vvuq_twin.ensemble import fingerprint; print(fingerprint({'b': {'x', 'y'}, 'a': 1.5}, max))"
+    code = "from vvuq_twin.domain.fingerprint import fingerprint; print(fingerprint({'b': {'x', 'y'}, 'a': 1.5}, max))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == fingerprint({"b": {"x", "y"}, "a": 1.5}, max)
 

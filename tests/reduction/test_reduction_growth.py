@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from growth_small import small_case, small_timeline
+from growth_small import SETTINGS, small_case, small_timeline
 
 from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.physics.growth import advance
@@ -22,6 +22,7 @@ from vvuq_twin.reduction.training import (
     Trained,
     Training,
     assemble,
+    propose,
     run_full,
     train,
     training_parameters,
@@ -374,3 +375,16 @@ def test_a_case_that_cannot_be_is_refused(case: GrowthCase, change: dict, words:
         change = {"mean": np.where(np.arange(case.faces.n) == 5, np.nan, case.mean)}
     with pytest.raises(BadInput, match=words):
         replace(case, **change)
+
+
+def test_the_greedy_turn_takes_a_wanted_member_unlike_all_others(trained: Trained, case: GrowthCase) -> None:
+    z = case.space.gaussian_sample(3, 8, "wanted")
+    z[1] = 0.0
+    z[1, case.space.names.index("k")] = 6.0  # grows far beyond what was trained
+    wanted = np.asarray(case.space.from_gaussian(z))
+    chosen = propose(trained.reduced, trained.probe, case, 4, 3, wanted)
+    without = propose(trained.reduced, trained.probe, case, 4, 3)
+    assert any(np.array_equal(row, wanted[1]) for row in chosen)
+    assert not any(np.array_equal(row, wanted[0]) for row in chosen)  # an ordinary one is not
+    assert sum(any(np.array_equal(row, x) for x in without) for row in chosen) == 3
+    assert SETTINGS.fingerprint(case, 11) != SETTINGS.fingerprint(case, 11, wanted)

@@ -186,13 +186,16 @@ def propose(
     case: GrowthCase,
     n: int,
     seed: int,
+    wanted: np.ndarray | None = None,
     pool: int = 192,
     spread: float = 1.15,
 ) -> np.ndarray:
-    """The greedy step: of ``pool`` draws from a prior widened by ``spread`` the ``n`` with the largest
-    indicated error. No full-order run is needed."""
+    """The greedy step: of ``pool`` draws from a prior widened by ``spread``, and of the members ``wanted``, the ``n`` with
+    the largest indicated error. No full-order run is needed."""
     z = spread * case.space.gaussian_sample(pool, seed, "reduction-pool")
     pool_theta = np.asarray(case.space.from_gaussian(z))
+    if wanted is not None:
+        pool_theta = np.concatenate([pool_theta, wanted])
     parts = [indicators(reduced, probe, case, x).max(axis=1) for x in batches(pool_theta, CROWD)]
     worst = np.argsort(-np.concatenate(parts), kind="stable")[:n]
     return pool_theta[np.sort(worst)]
@@ -241,12 +244,18 @@ class Training:
     rounds: int = 1
     batch: int = 8
 
-    def fingerprint(self, case: GrowthCase, seed: int) -> str:
+    def fingerprint(self, case: GrowthCase, seed: int, wanted: np.ndarray | None = None) -> str:
         """What :func:`train` marks its result with, to ask a store for it."""
-        return fingerprint(case, seed, self)
+        return fingerprint(case, seed, self, wanted)
 
 
-def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapper = _serial) -> Trained:
+def train(
+    case: GrowthCase,
+    seed: int,
+    how: Training | None = None,
+    mapper: Mapper = _serial,
+    wanted: np.ndarray | None = None,
+) -> Trained:
     """Train, enrich greedily and validate a reduced model.
 
     Parameters
@@ -257,6 +266,8 @@ def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapp
     mapper : callable
         ``mapper(function, items)`` gives the results in the order of the items; a Dask client's
         gather of its ``map`` will do.
+    wanted : ndarray, shape (M, p), optional
+        Members that will be run: the greedy turns choose among them too. They are no part of the validation.
 
     Returns
     -------
@@ -284,7 +295,7 @@ def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapp
     # half the modes tell where the error will be large
     scout = replace(how, max_rank=max(8, how.max_rank // 2), further=0)
     for turn in range(how.turns if how.n_greedy else 0):
-        more = propose(*assemble(case, snapshots, scout, seed), case, how.n_greedy, seed + turn)
+        more = propose(*assemble(case, snapshots, scout, seed), case, how.n_greedy, seed + turn, wanted)
         snapshots += list(mapper(full, batches(more, how.batch)))
     reduced, probe = model()
     for turn in range(how.rounds + 1):
@@ -305,6 +316,6 @@ def train(case: GrowthCase, seed: int, how: Training | None = None, mapper: Mapp
         reduced,
         errors=verdict.as_dict() | {"training_runs_lost": lost},
         timings=timings.as_dict(),
-        fingerprint=how.fingerprint(case, seed),
+        fingerprint=how.fingerprint(case, seed, wanted),
     )
     return Trained(done, probe, verdict, timings)

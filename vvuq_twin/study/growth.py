@@ -34,7 +34,7 @@ from .growth_problem import GrowthProblem, growth_problem
 from .growth_sensitivity import sensitivity
 from .growth_spec import GrowthSpec
 from .growth_trust import tell_trust
-from .growth_twin import Assimilated, assimilate, observed, quantities
+from .growth_twin import Assimilated, assimilate, observed, prior_scores, quantities
 from .workflow import Options
 
 
@@ -64,7 +64,9 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
         _tell_input(run, data if data is not None else run.path / "patient")
         model = work / "twin.pickle"
         if not model.exists():
-            trained = reduce_growth(problem.case, spec.reduction, spec.seed, client, options.progress)
+            # the prior ensemble is known already: a member unlike all others is better trained on than missed
+            wanted = np.asarray(problem.space.from_gaussian(prior_scores(problem, spec.seed)))
+            trained = reduce_growth(problem.case, spec.reduction, spec.seed, client, options.progress, wanted)
             save(work / "reduced.zarr.zip", trained.reduced, trained.probe)
             save_model(
                 model, StudyModel(problem.case, trained.reduced, trained.probe, spec.reduction.tolerance)

@@ -49,9 +49,15 @@ class StudyModel(NamedTuple):
 
 
 def reduce_growth(
-    case: GrowthCase, spec: ReductionSpec, seed: int, client: Any, progress: Progress
+    case: GrowthCase,
+    spec: ReductionSpec,
+    seed: int,
+    client: Any,
+    progress: Progress,
+    wanted: np.ndarray | None = None,
 ) -> Trained:
-    """Train the reduced model of a patient and measure its error on draws of the prior it has not seen."""
+    """Train the reduced model of a patient, for members ``wanted`` (M, p) too, and measure its error on draws of the
+    prior it has not seen."""
     stage = iter(range(1, 100))
 
     def mapped(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -72,7 +78,7 @@ def reduce_growth(
             progress(label, i, len(tasks))
         return list(client.gather(futures))
 
-    return train(case, seed, how(spec), mapped)
+    return train(case, seed, how(spec), mapped, wanted)
 
 
 def how(spec: ReductionSpec) -> Training:

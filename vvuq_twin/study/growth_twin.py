@@ -51,6 +51,11 @@ class Assimilated:
     ahead: dict[int, np.ndarray]
 
 
+def prior_scores(problem: GrowthProblem, seed: int) -> np.ndarray:
+    """Whitened scores (N, p) of the prior ensemble."""
+    return problem.space.gaussian_sample(problem.spec.assimilation.members, seed, "ensemble")
+
+
 def assimilate(
     problem: GrowthProblem, model: ForwardModel, run: Runner, visits: int, seed: int
 ) -> Assimilated:
@@ -68,7 +73,7 @@ def assimilate(
     spec = problem.spec.assimilation
     scheme = smoother(spec)
     inflation = Inflation(factor=spec.inflation)
-    z = problem.space.gaussian_sample(spec.members, seed, "ensemble")
+    z = prior_scores(problem, seed)
     prior = z
     carry = start(spec.members)
     key = Key(seed, ("growth",))

@@ -29,6 +29,7 @@ from vvuq_twin.kinetics.plasma import Dose
 from vvuq_twin.physics.agents import Agent
 from vvuq_twin.physics.tissue import Tissue
 from vvuq_twin.reduction.case import GrowthCase
+from vvuq_twin.reduction.cubature import POINTS
 from vvuq_twin.reduction.training import Trained, Training, train, training_parameters
 from vvuq_twin.reduction.transport import TransportCase, build_transport, validate_transport
 from vvuq_twin.reduction.validation import CROWD, validate
@@ -182,11 +183,18 @@ def drug(
     )  # fmt: skip
 
 
+def known_start(case: GrowthCase) -> GrowthCase:
+    """The case with tissue and treatment uncertain, but neither the first field nor a noise of growth."""
+    space = [p for p in case.space.parameters if not p.name.startswith(("initial_", "growth_noise_"))]
+    return replace(case, space=ParameterSpace(tuple(space)), modes=np.zeros((0, case.faces.n)), noise=None)
+
+
 def measure(
     spacing: float = 4.0,
     training: int = 40,
     greedy: int = 24,
     modes: int = 128,
+    points: int = POINTS,
     unseen: int = 100,
     members: int = 2000,
     workers: int = 2,
@@ -195,6 +203,7 @@ def measure(
     timed: int = 4,
     repeats: int = 5,
     seed: int = 7000,
+    known: bool = False,
 ) -> list[common.Row]:
     cohort, _ = read_study(STUDY)
     assert isinstance(cohort, CohortSpec)
@@ -203,7 +212,8 @@ def measure(
     exposure = exposure_map(patient.scans)
     assert exposure is not None
     case = growth_problem(patient.scans, spec, exposure.weight, spec.assimilation.visits).case
-    how = Training(n_train=training, n_greedy=greedy, n_valid=unseen, max_rank=modes, rounds=0)
+    case = known_start(case) if known else case
+    how = Training(n_train=training, n_greedy=greedy, n_valid=unseen, max_rank=modes, points=points, rounds=0)
     trained, rows = growth(case, how, crowd, timed, repeats, seed)
     rows.append(ensemble(case, trained, rows[0].theirs, members, workers, seed))
     tumour = exposure.faces.gather(patient.scans.visits[0].tumour).astype(bool)
@@ -217,10 +227,13 @@ if __name__ == "__main__":
     options.add_argument(
         "--unseen", type=int, default=100, help="members that judge the growth model's error"
     )
-    options.add_argument("--modes", type=int, default=128, help="of the reduced growth model, at most")
     options.add_argument(
-        "--training", type=int, default=40, help="designed training runs, beside 24 greedy ones"
+        "--known", action="store_true", help="tissue and treatment uncertain, the first field known"
     )
+    options.add_argument("--modes", type=int, default=128, help="of the reduced growth model, at most")
+    options.add_argument("--training", type=int, default=40, help="designed training runs")
+    options.add_argument("--greedy", type=int, default=24, help="greedy runs in each of two turns")
+    options.add_argument("--points", type=int, default=POINTS, help="voxels per mode of the fitted square")
     options.add_argument("--members", type=int, default=2000, help="size of the ensemble")
     options.add_argument(
         "--doses", type=int, default=200, help="members that judge the transport model's error"

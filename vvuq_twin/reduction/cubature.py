@@ -148,5 +148,8 @@ def _quadrature(rows: np.ndarray, features: np.ndarray, wanted: np.ndarray) -> n
     values, axes = np.linalg.eigh(normal / scale / scale[:, None])
     values = np.maximum(values, 1e-12 * values[-1])
     root = np.sqrt(values)
-    weights, _ = optimize.nnls((axes * root).T, (axes.T @ (right / scale)) / root, maxiter=20 * len(rows))
+    try:
+        weights = optimize.nnls((axes * root).T, (axes.T @ (right / scale)) / root, maxiter=20 * len(rows))[0]
+    except RuntimeError:  # it has not settled: the best weight for all voxels alike, the fit does the rest
+        return np.full(len(rows), max(0.0, right.sum() / max(normal.sum(), 1e-300)))
     return np.asarray(weights / scale)

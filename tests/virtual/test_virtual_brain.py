@@ -43,6 +43,16 @@ def test_the_anatomy_is_the_same_at_two_spacings() -> None:
     assert other.grid.shape != coarse.grid.shape or (other.tissue != coarse.tissue).mean() > 0.02
 
 
+@pytest.mark.parametrize(("spacing", "multiple"), [(3.3, 2), (5.0, 3)])
+def test_voxels_that_do_not_divide_the_box_make_it_larger(spacing: float, multiple: int) -> None:
+    brain = make_brain(spacing, 7, multiple)
+    assert all(n % multiple == 0 for n in brain.grid.shape)
+    centre = np.array(brain.grid.origin) + (np.array(brain.grid.shape) - 1) / 2 * spacing
+    assert np.allclose(centre, 0.0)
+    whole = make_brain(2.0, 7).mask.sum() * 8.0
+    assert abs(brain.mask.sum() * spacing**3 / whole - 1.0) < 0.03
+
+
 def test_a_brain_is_keyed_by_its_seed() -> None:
     a, b = make_brain(8.0, 7), make_brain(8.0, 7)
     assert a.grid == b.grid

@@ -19,6 +19,9 @@ from .propagate import NOT_FINITE, OK, propagate
 FEW_VOXELS = 20
 #: Times the tolerance: a larger error is not told from this one by the guard.
 GRAVE = 2.0
+#: Share of members whose error the guard's estimate is to be above: what two dozen validation members can promise without
+#: leaning on the form of a distribution. Those it misses are near the tolerance, not far above it.
+GUARD_LEVEL = 0.95
 #: Members the reduced model is timed with (it is meant for ensembles).
 CROWD = 32
 
@@ -83,7 +86,7 @@ class Validation:
     failed : int
         Members with a status other than good.
     guard : Scale
-        As ``scale``, calibrated on errors cut off at ``GRAVE`` times the tolerance: whether a member is to be run
+        As ``scale``, for ``GUARD_LEVEL`` of the members, calibrated on errors cut off at ``GRAVE`` times the tolerance: whether a member is to be run
         at full order does not depend on how much worse than that it is, and one that went astray would have
         all others suspected.
     target : float
@@ -328,7 +331,7 @@ def judge(comparisons: list[Comparison], tolerance: float) -> Validation:
         volume_bias=tuple(volume_bias.tolist()),
         volume_sd=tuple(volume_sd.tolist()),
         failed=int((~good).sum()),
-        guard=calibrated(capped, raw[good], days),
+        guard=calibrated(capped, raw[good], days, GUARD_LEVEL),
         target=tolerance,
         lost=int((~there).sum()),
         guarded_median=float(np.median(guarded)),
@@ -344,7 +347,7 @@ def _distrusted(error: np.ndarray, raw: np.ndarray, days: np.ndarray, tolerance:
     found = np.ones(len(error), dtype=bool)
     for i in range(len(error)) if len(error) > 1 else ():
         others = np.delete(np.arange(len(error)), i)
-        scale = calibrated(error[others], raw[others], days)
+        scale = calibrated(error[others], raw[others], days, GUARD_LEVEL)
         found[i] = not scale(raw[i : i + 1], days).max() <= tolerance
     return found
 

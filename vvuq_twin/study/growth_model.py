@@ -15,6 +15,7 @@ from ..ensemble.run import run_batches
 from ..reduction.case import GrowthCase
 from ..reduction.estimate import Probe
 from ..reduction.growth import ReducedGrowth
+from ..reduction.propagate import DIVERGED, OK
 from ..reduction.store import identity
 from ..reduction.training import Trained, Training, train
 from ..twin.growth import GuardedGrowthTwin
@@ -23,6 +24,8 @@ from .growth_spec import ReductionSpec
 from .growth_twin import Runner
 
 Progress = Callable[[str, int, int], None]
+#: Mean cellularity of the visible tumour that no field between 0 and 1 has; ripples of a basis are a hundredth.
+OVERFULL = 1.05
 
 
 class StudyModel(NamedTuple):
@@ -124,13 +127,18 @@ def trajectory(z: np.ndarray, members: np.ndarray, model: StudyModel) -> dict[st
 
 def quantities_task(z: np.ndarray, members: np.ndarray, model: StudyModel) -> dict[str, np.ndarray]:
     """Batch function: visible cellularity and volume at the visits, voxels, (batch, 2, V), and the status; by the
-    reduced order alone."""
+    reduced order alone. A member whose tumour holds more cells than its voxels can has gone astray: it counts as diverged,
+    or one in thousands would make up a third of a variance."""
     case, reduced = model.case, model.reduced
     coefficients, status = reduced.run(case, np.asarray(case.space.from_gaussian(z)))
     flat = coefficients.reshape(-1, coefficients.shape[2])
     seen = Burden(case.n_detect, 1000.0)(ReducedFields(reduced, flat))
     out = seen.reshape(len(z), -1, 2).transpose(0, 2, 1)
-    return {"quantities": out, "status": status.astype(np.int32)}
+    overfull = (out[:, 0] > OVERFULL * out[:, 1]).any(axis=1)
+    return {
+        "quantities": out,
+        "status": np.where(overfull & (status == OK), DIVERGED, status).astype(np.int32),
+    }
 
 
 def runner(store: Path, model: Context, batch: int, client: Any, progress: Progress) -> Runner:

@@ -99,7 +99,8 @@ class ReducedFields:
         chosen = np.arange(len(rows))
         if least > 0.0 and self.members:
             largest = np.linalg.norm(self.coefficients, axis=1).max()
-            chosen = np.flatnonzero(np.linalg.norm(vectors, axis=1) * largest >= least)
+            size = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))  # a third of the time of linalg.norm
+            chosen = np.flatnonzero(size * largest >= least)
         for start in range(0, len(chosen), _BLOCK):
             part = chosen[start : start + _BLOCK]
             yield rows[part], self._values(vectors[part])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,9 +128,10 @@ def load_checks() -> dict[str, Check]:
 
 
 def begin_suite(
-    only: str | None = None, quick: bool = False, begin: Begin = here
+    only: str | Sequence[str] | None = None, quick: bool = False, begin: Begin = here
 ) -> list[Callable[[], Evidence]]:
-    """Begin the checks; each outcome waits for its evidence. Parameters as of :func:`run_suite`.
+    """Begin the checks; each outcome waits for its evidence. Parameters as of :func:`run_suite`, and ``only`` may be
+    several names of which an id has to contain one.
 
     Raises
     ------
@@ -138,9 +139,11 @@ def begin_suite(
         If no check has that name.
     """
     checks = load_checks()
-    chosen = [i for i in checks if only is None or only in i]
-    if not chosen:
-        raise BadInput(f"there is no check named '{only}'", "verify", near(str(only), checks))
+    wanted = [""] if only is None else [only] if isinstance(only, str) else only
+    for name in wanted:
+        if not any(name in i for i in checks):
+            raise BadInput(f"there is no check named '{name}'", "verify", near(name, checks))
+    chosen = [i for i in checks if any(name in i for name in wanted)]
     return [begin(_run, i, quick) for i in chosen]
 
 

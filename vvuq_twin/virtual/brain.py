@@ -30,7 +30,7 @@ class Brain:
         return self.tissue > CSF
 
 
-def make_brain(spacing: float, seed: int) -> Brain:
+def make_brain(spacing: float, seed: int, multiple: int = 1) -> Brain:
     """A virtual patient's brain.
 
     Parameters
@@ -39,6 +39,8 @@ def make_brain(spacing: float, seed: int) -> Brain:
         Voxel size in mm, the same along each axis.
     seed : int
         Key of the patient: size, folding and asymmetry vary.
+    multiple : int
+        The voxels along each axis are a multiple of this, so that they can be averaged in blocks.
 
     Returns
     -------
@@ -49,12 +51,13 @@ def make_brain(spacing: float, seed: int) -> Brain:
     Not an atlas: an ellipsoid with a folded cortical ribbon 3 to 4 mm thick, an interhemispheric
     fissure, two lateral ventricles and deep grey nuclei. What matters to growth is there: two tissues
     with different diffusivity, and barriers. The box is a multiple of 8 mm, so that grids of 1, 2 and
-    4 mm hold one another.
+    4 mm hold one another; where the voxels do not divide it, it is made larger by what they lack.
     """
     scale = 1.0 + 0.03 * generator(seed, "brain", "size").standard_normal()
     semi = np.array(SEMI_AXES) * np.clip(scale, 0.92, 1.08)
     extent = 8.0 * np.ceil(2 * (semi + 4.0) / 8.0)
-    shape = tuple(int(n) for n in np.round(extent / spacing))
+    shape = tuple(multiple * int(n) for n in np.ceil(np.round(extent / spacing) / multiple))
+    extent = np.array(shape) * spacing
     grid = Grid(shape, (spacing,) * 3, tuple(float(v) for v in (spacing - extent) / 2))  # type: ignore[arg-type]
     x, y, z = np.meshgrid(*(c + o for c, o in zip(grid.centres(), grid.origin)), indexing="ij", sparse=True)
 

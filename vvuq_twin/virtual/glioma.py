@@ -88,7 +88,7 @@ def make_patient(seed: int, spacing: float, refine: int = 2) -> VirtualPatient:
     changes after radiotherapy, protection of badly perfused tumour from radiation.
     """
     truth = draw_truth(seed)
-    fine = make_brain(spacing / refine, seed)
+    fine = make_brain(spacing / refine, seed, refine)
     coarse = _coarsen(fine, refine)
     block = _block_around(fine, _seed_point(fine, seed), refine)
     local = Brain(_cut_grid(fine.grid, block), fine.tissue[block])

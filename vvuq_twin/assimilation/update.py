@@ -78,7 +78,11 @@ def in_place(
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays are one memory, looked at alike."""
-    return a.shape == b.shape and a.strides == b.strides and a.ctypes.data == b.ctypes.data
+    return a is b or (
+        a.shape == b.shape
+        and a.strides == b.strides
+        and a.__array_interface__["data"] == b.__array_interface__["data"]
+    )
 
 
 def target(block: np.ndarray, kept: int, out: np.ndarray | None) -> np.ndarray:

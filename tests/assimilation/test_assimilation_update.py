@@ -76,6 +76,19 @@ def test_written_into_an_array_or_over_the_ensemble_is_bit_equal(kind):
     assert in_place(update, block, some) is block and np.array_equal(block, new[:, some])
 
 
+@pytest.mark.parametrize("size, n", [(37, 129), (87, 2500), (450, 1300)])
+def test_any_number_of_members_and_columns_is_bit_equal(size, n):
+    """Products of all sizes that the libraries treat apart: one call for all columns, for few, and piece by piece."""
+    rng = generator(2, "sizes", size)
+    E, X = 3.0 + rng.standard_normal((size, n)), rng.standard_normal((size, size))
+    update = GlobalUpdate(np.arange(size), size, dense=X)
+    new, some = update.apply(E), np.sort(rng.choice(n, n // 3, replace=False))
+    A = E - E.mean(axis=0)
+    np.testing.assert_allclose(new, E.mean(axis=0) + X @ A, rtol=0, atol=1e-10)
+    assert np.array_equal(update.apply(E[:, some]), new[:, some])
+    assert np.array_equal(update.apply(E, out=E), new)
+
+
 @pytest.mark.parametrize("kind", ["dense", "thin", "tiles", "voxels"])
 def test_where_members_failed_the_array_has_fewer_rows(kind):
     status = np.zeros(SIZE, dtype=int)

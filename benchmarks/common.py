@@ -89,6 +89,24 @@ def alternate(
     return median(a for a, _ in pairs), median(b for _, b in pairs), median(b / a for a, b in pairs)
 
 
+def turns(works: Sequence[Callable[[], Any]], repeats: int) -> list[list[float]]:
+    """Processor seconds of several functions in turns, a list for each, after one call of each that does not count."""
+    for work in works:
+        work()
+    found: list[list[float]] = [[] for _ in works]
+    for _ in range(repeats):
+        for work, times in zip(works, found):
+            begin = time.process_time()
+            work()
+            times.append(time.process_time() - begin)
+    return found
+
+
+def versus(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """Median seconds of ours and of theirs, and the median of their ratio in each turn."""
+    return median(ours), median(theirs), median(b / a for a, b in zip(ours, theirs))
+
+
 def peak(work: Callable[[], Any]) -> float:
     """Most memory that Python and numpy held at once during a call beyond what was there before, MiB."""
     tracemalloc.start()

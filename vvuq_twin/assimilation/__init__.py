@@ -18,7 +18,7 @@ from .small import FilterpyEnKF, FilterpyKalman, FilterpyUnscented
 from .smoother import Past
 from .stream import analyse_stream
 from .tapers import Taper, Tiles, boxcar, gaspari_cohn, spherical, wendland
-from .update import GlobalUpdate, Update
+from .update import GlobalUpdate, Update, in_place
 from .voxelwise import VoxelETKF, VoxelUpdate
 
 __all__ = [
@@ -28,6 +28,6 @@ __all__ = [
     "Key", "Large", "LargeModel", "Layout", "LocalUpdate", "Part", "Past", "Persistence", "RandomWalk",
     "RankHistogram", "RootESMDA", "Scheme", "SerialRoot", "State", "SuperObs", "Taper", "Tiles",
     "Trail", "Update", "VoxelETKF", "VoxelUpdate", "alarms", "analyse_stream", "assimilate_large",
-    "boxcar", "coefficients", "gaspari_cohn", "identifiability", "read_history", "sampling_error_taper",
+    "boxcar", "coefficients", "gaspari_cohn", "identifiability", "in_place", "read_history", "sampling_error_taper",
     "sampling_inflation", "screen", "spherical", "start", "superobs", "thinned", "wendland", "write_history",
 ]  # fmt: skip

@@ -75,19 +75,25 @@ class ColumnUpdate:
     def of(p: Problem, size: int, alpha: float = 1.0) -> ColumnUpdate:
         """From a checked problem, the error covariance multiplied by ``alpha``."""
         error = p.observations.error
-        sd = error.voxel * np.sqrt(alpha)
+        by = np.sqrt(alpha)
         # the low-rank part over the independent one's deviation is the same for any alpha
         g = error.factor / error.voxel[:, None]
-        return ColumnUpdate(p.rows, size, (p.anomalies / sd).T.copy(), p.innovation / sd, g)
+        return ColumnUpdate(p.rows, size, (p.scaled / by).T.copy(), p.innovation / (by * error.voxel), g)
 
-    def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
+    def apply(
+        self,
+        block: np.ndarray,
+        columns: np.ndarray | None = None,
+        inflate: bool = True,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """See :class:`~vvuq_twin.assimilation.update.Update`; ``columns`` is not needed."""
         k = len(self.members)
         norm = np.sqrt((self.y**2).sum(axis=1))
 
         def work(tile: np.ndarray, where: slice) -> np.ndarray:
             anomalies = tile - tile.mean(axis=0)
-            out = tile.copy()
+            new = tile.copy()
             for j in range(where.stop - where.start):
                 scale = norm * np.linalg.norm(anomalies[:, j])
                 r = np.divide(self.y @ anomalies[:, j], scale, out=np.zeros_like(norm), where=scale > 0)
@@ -98,7 +104,7 @@ class ColumnUpdate:
                     parts = np.concatenate([self.y[some], self.d[some, None]], axis=1) * root
                     white = whiten_parts(parts.T, self.g[some] * root)
                     x = transforms(white[None, :-1], white[None, -1])[0]
-                    out[:, j] = tile[:, j].mean() + x @ anomalies[:, j]
-            return self.inflation.apply(anomalies, out) if inflate and self.inflation.active else out
+                    new[:, j] = tile[:, j].mean() + x @ anomalies[:, j]
+            return self.inflation.apply(anomalies, new) if inflate and self.inflation.active else new
 
-        return pieces(block, self.members, self.size, k, work)
+        return pieces(block, self.members, self.size, k, work, out=out)

@@ -139,9 +139,11 @@ class Cycling:
             if step == 0 and self.outliers is not None:
                 scan, carry = screen(carry, HE, scan, self.outliers)
             update, carry = self.scheme.analyse(carry, HE, scan, self.key, status)
+            # what was shown to ``observe`` is ours, and no longer needed
+            spare = safe if len(update.members) == len(safe) else None
             if self.scheme.steps == 1:
-                return State(scan.time, update.apply(E), carry, scan)
-            base = State(state.time, update.apply(base.E), carry)
+                return State(scan.time, update.apply(E, out=spare), carry, scan)
+            base = State(state.time, update.apply(base.E, out=spare), carry)
             if carry.step == 0:
                 break
         E, status = self.forecast(base, scan.time)

@@ -73,13 +73,19 @@ def ranks(problem: Problem, key: Key) -> dict[str, Any]:
     """
     m, carry = len(problem.innovation), problem.carry
     rng = key.generator("ranks", carry.cycle, carry.step)
-    some: slice | np.ndarray = slice(None)
+    error, scaled, innovation = problem.observations.error, problem.scaled, problem.innovation
+    voxel, noise = error.voxel, error.variance()
     if m > RANK_OBSERVATIONS:
         some = np.linspace(0, m - 1, RANK_OBSERVATIONS).astype(int)
-    innovation = problem.innovation[some]
-    predictions = rng.standard_normal((len(problem.rows), len(innovation)))
-    predictions *= np.sqrt(problem.observations.error.variance()[some])
-    predictions += problem.anomalies[:, some] * math.sqrt(len(problem.rows) - 1)
+        scaled, innovation, voxel, noise = (
+            scaled.take(some, axis=1),
+            innovation[some],
+            voxel[some],
+            noise[some],
+        )
+    predictions = rng.standard_normal(scaled.shape)
+    predictions *= np.sqrt(noise)
+    predictions += scaled * (voxel * math.sqrt(len(scaled) - 1))
     u = pit(innovation, predictions, rng.uniform(size=len(innovation)))
     counts = np.bincount(np.minimum((u * RANK_BINS).astype(int), RANK_BINS - 1), minlength=RANK_BINS)
     return {
@@ -97,10 +103,11 @@ def found(problem: Problem, signal: Signal, key: Key) -> dict[str, Any]:
         The entries of :func:`spread_and_error`, :func:`of_signal`, :func:`desroziers` and :func:`ranks`.
     """
     error, k, variance = problem.observations.error, len(problem.rows), problem.variance
+    moved = (signal.weights() @ problem.scaled) * error.voxel
     return {
         **spread_and_error(variance, problem.innovation, error, k),
         **of_signal(signal),
-        **desroziers(problem.innovation, problem.anomalies, signal.weights(), variance, error),
+        **desroziers(problem.innovation, moved, variance, error),
         **ranks(problem, key),
     }
 
@@ -124,21 +131,15 @@ def of_signal(signal: Signal) -> dict[str, Any]:
 
 
 def desroziers(
-    innovation: np.ndarray,
-    anomalies: np.ndarray,
-    weights: np.ndarray,
-    variance: np.ndarray,
-    error: ObservationError,
+    innovation: np.ndarray, moved: np.ndarray, variance: np.ndarray, error: ObservationError
 ) -> dict[str, Any]:
     """Consistency ratios of innovation and analysis residual, both 1 where spread and error are right.
 
     Parameters
     ----------
     innovation : ndarray, shape (m,)
-    anomalies : ndarray, shape (K, m)
-        Predicted, over sqrt(K - 1).
-    weights : ndarray, shape (K,)
-        See ``Signal.weights``.
+    moved : ndarray, shape (m,)
+        By how much the mean prediction moves: ``Signal.weights`` times the anomalies over sqrt(K - 1).
     variance : ndarray, shape (m,)
         Of the predictions.
     error : ObservationError
@@ -150,7 +151,6 @@ def desroziers(
         ``desroziers_spread``, mean of ``(Hx_a - Hx_b)(y - Hx_b)`` over the mean predicted variance
         (Desroziers et al. 2005, Q. J. R. Meteorol. Soc. 131:3385).
     """
-    moved = weights @ anomalies
     spread = float(variance.sum())
     return {
         "desroziers_error": float((innovation - moved) @ innovation) / float(error.variance().sum()),

@@ -50,22 +50,19 @@ def coefficients(steps: int, ratio: float = 1.0) -> np.ndarray:
     return np.asarray(shape * np.sum(1.0 / shape))
 
 
-def perturbations(p: Problem, key: Key) -> np.ndarray:
+def draws(p: Problem, key: Key) -> np.ndarray:
     """Each member's draw of the observations' error, in units of that error, shape (K, m).
 
     Notes
     -----
-    The draws are those of R's own correlation (``ObservationError.perturbations``), whitened; their mean over
-    members is taken out, so that the mean is updated without sampling error in the linear case.
+    The draws are those of R's own correlation (``ObservationError.perturbations``), whitened.
     """
-    error, k = p.observations.error, len(p.rows)
+    error = p.observations.error
     m, columns = error.factor.shape
     eps = key.normals("perturbations", p.numbers, m + columns, p.carry.cycle, p.carry.step)
     if columns:
         g = error.factor / error.voxel[:, None]
         eps = whiten_parts(eps[:, :m] + eps[:, m:] @ g.T, g)
-    eps -= eps.mean(axis=0)
-    eps *= np.sqrt(k / (k - 1.0))
     return eps
 
 
@@ -81,12 +78,12 @@ class EnKF(OneStep):
     Notes
     -----
     Burgers, van Leeuwen & Evensen (1998), Mon. Wea. Rev. 126:1719; the perturbations as in
-    :func:`perturbations`.
+    ES-MDA.
     """
 
     def transform(self, signal: Signal, problem: Problem, key: Key) -> tuple[dict[str, Any], dict[str, Any]]:
         """See :class:`~vvuq_twin.assimilation.onestep.OneStep`."""
-        return signal.met(perturbations(problem, key)), {}
+        return signal.met(draws(problem, key)), {}
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,7 @@ class ESMDA(_Tempered):
 
     def move(self, p: Problem, signal: Signal, alpha: float, key: Key) -> Update:
         """Each member meets its own draw of the observations, the error's deviation times sqrt(alpha)."""
-        return GlobalUpdate(p.rows, p.size, **signal.scaled(1.0, np.sqrt(alpha)).met(perturbations(p, key)))
+        return GlobalUpdate(p.rows, p.size, **signal.scaled(1.0, np.sqrt(alpha)).met(draws(p, key)))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from ..ensemble.context import Context, resolve
 from ..ensemble.run import run_batches
 from ..ensemble.store import Ensemble, claim
 from .protocol import Carry, Key, Scheme, start
+from .update import in_place
 
 #: Called as ``progress(cycle, part, done, total)``, part "forecast" or "analysis".
 Progress = Callable[[int, str, int, int], None]
@@ -172,7 +173,7 @@ def analyse_tile(rows: np.ndarray, tiles: np.ndarray, context: tuple[Path, _Work
         own = folder / f"update-{tile:06d}.pickle"
         update = pickle.loads((own if own.exists() else folder / "update.pickle").read_bytes())
         block = np.asarray(_open(folder / "forecast.zarr")[:, columns[0] : columns[-1] + 1], dtype=float)
-        out = update.apply(block, columns)
+        out = in_place(update, block, columns)
         _open(folder / "state.zarr", "r+")[:, columns[0] : columns[-1] + 1] = out
         mean[i, : len(columns)], sd[i, : len(columns)] = out.mean(axis=0), out.std(axis=0, ddof=1)
     return {"mean": mean, "sd": sd}

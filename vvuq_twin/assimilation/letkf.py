@@ -16,7 +16,7 @@ from .local_kernels import apply_transforms
 from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import rotated, with_mean
 from .tapers import Taper, Tiles, gaspari_cohn
-from .update import GlobalUpdate, Update, padded, tiles_of
+from .update import GlobalUpdate, Update, padded, same, target, tiles_of
 from .whitening import root_coefficient, whiten_parts
 
 # Working memory of a batch of local analyses.
@@ -241,7 +241,7 @@ def _local(scheme: LETKF, p: Problem) -> Local:
         coords, centres = np.mod(coords, period), np.mod(centres, period)
     g = error.factor / error.voxel[:, None]
     return Local(
-        np.concatenate([(p.anomalies / error.voxel).T, np.zeros((1, len(p.rows)))]),
+        np.concatenate([p.scaled.T, np.zeros((1, len(p.rows)))]),
         np.append(p.innovation / error.voxel, 0.0), np.concatenate([g, np.zeros((1, g.shape[1]))]),
         coords, centres, scheme.radius, scheme.taper, period,
     )  # fmt: skip
@@ -273,14 +273,24 @@ class LocalUpdate:
         tiles = np.unique(self.tile_of[columns])
         return replace(self, local=self.local.around(tiles[tiles >= 0]))
 
-    def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
+    def apply(
+        self,
+        block: np.ndarray,
+        columns: np.ndarray | None = None,
+        inflate: bool = True,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """See :class:`~vvuq_twin.assimilation.update.Update`."""
         block = np.asarray(block)
         tiles = tiles_of(self.tile_of, block, columns)
+        out = target(block, len(self.members), out)
+        grows = self.local.prior is not None or (inflate and self.shared.inflation.active)
+        if (grows or self.local.turn is not None) and same(block, out):
+            block = block.copy()  # columns that are still to be analysed are changed below
         # what no observation reaches stays as it is, but for the inflation
         idle = replace(self.shared, left=None, right=None, dense=self.local.turn, prior=1.0)
-        out = idle.apply(block, inflate=False)
-        if self.local.prior is not None or (inflate and self.shared.inflation.active):
+        idle.apply(block, inflate=False, out=out)
+        if grows:
             self._inflate_idle(out, tiles, inflate)
         shared = np.flatnonzero(tiles < 0)
         if len(shared):

@@ -17,7 +17,7 @@ from .censored import equivalent
 from .roots import Signal
 from .series import alarms
 from .update import GlobalUpdate, Update
-from .whitening import whiten
+from .whitening import whiten, whiten_parts
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ class Problem:
     ----------
     rows : ndarray of int, shape (K,)
         Members of E that are used.
-    anomalies : ndarray, shape (K, m)
-        Of the predicted observations, divided by sqrt(K - 1).
+    scaled : ndarray, shape (K, m)
+        Anomalies of the predicted observations over sqrt(K - 1) and over the independent error's deviation.
     innovation : ndarray, shape (m,)
         Observed minus the mean predicted.
     observations : Observations
@@ -166,7 +166,7 @@ class Problem:
     """
 
     rows: np.ndarray
-    anomalies: np.ndarray
+    scaled: np.ndarray
     innovation: np.ndarray
     observations: Observations
     kept: np.ndarray
@@ -180,20 +180,27 @@ class Problem:
         """Numbers of the members, as counted at the start."""
         return self.carry.members
 
+    @property
+    def anomalies(self) -> np.ndarray:
+        """Of the predicted observations, divided by sqrt(K - 1), shape (K, m)."""
+        return np.asarray(self.scaled * self.observations.error.voxel)
+
     @cached_property
     def variance(self) -> np.ndarray:
         """Of the predictions, divided by K - 1, shape (m,)."""
-        return np.asarray(np.einsum("ij,ij->j", self.anomalies, self.anomalies))
+        own = np.einsum("ij,ij->j", self.scaled, self.scaled)
+        return np.asarray(own * np.square(self.observations.error.voxel))
 
     @property
     def predictions(self) -> np.ndarray:
         """Anomalies in units of the observation, shape (K, m)."""
-        return np.asarray(self.anomalies * np.sqrt(len(self.rows) - 1))
+        return np.asarray(self.scaled * (self.observations.error.voxel * np.sqrt(len(self.rows) - 1)))
 
     def signal(self) -> Signal:
         """What the observations say, in units of their joint error."""
         error = self.observations.error
-        return Signal.of(whiten(error, self.anomalies), whiten(error, self.innovation))
+        white = whiten_parts(self.scaled, error.factor / error.voxel[:, None])
+        return Signal.of(white, whiten(error, self.innovation))
 
 
 def prepare(
@@ -234,9 +241,14 @@ def prepare(
     if len(rows) < size:
         HE = HE[rows]
         mean = HE.mean(axis=0)
-    anomalies = HE - mean
-    anomalies /= np.sqrt(len(rows) - 1)
-    used = equivalent(used, mean, anomalies, joint)
+    # in units of the error at once: what is N x m is walked through as seldom as can be
+    unit = 1.0 / (np.sqrt(len(rows) - 1) * used.error.voxel)
+    scaled = HE - mean
+    scaled *= unit
+    if hidden.any():
+        given = used.error.voxel
+        used = equivalent(used, mean, scaled * given, joint)
+        scaled *= given / used.error.voxel
     note = {
         "cycle": carry.cycle,
         "step": carry.step,
@@ -249,7 +261,7 @@ def prepare(
         "repeated": int((present & repeated).sum()),
     }
     carry = replace(carry, members=carry.members[rows], dropped=carry.dropped + tuple(lost))
-    return Problem(rows, anomalies, used.y - mean, used, kept, carry, note, size, observations)
+    return Problem(rows, scaled, used.y - mean, used, kept, carry, note, size, observations)
 
 
 def _living(

@@ -139,13 +139,14 @@ class Signal:
         Parameters
         ----------
         noise : ndarray, shape (K, m)
-            The draws' departures in units of the error; ``B = noise + 1 d^T - sqrt(K - 1) S``.
+            The draws in units of the error; ``B = noise + 1 d^T - sqrt(K - 1) S`` with what :func:`departures` makes
+            of them, so that the mean is updated without sampling error in the linear case.
 
         Returns
         -------
         dict
             As of :meth:`function`. Where the observations are many, B is not formed: only its product with S^T
-            counts, and of two of its three terms the spectrum knows that.
+            counts, and of two of its three terms the spectrum knows that; the draws' mean is taken out of their product.
         """
         if self.S is None or self.d is None:
             raise ValueError("the observations of this signal were streamed")
@@ -153,16 +154,21 @@ class Signal:
         if self.thin:
             S = self.anomalies
             right = (self.vectors / ((1.0 + self.values) * root)) @ self.vectors.T @ S.T
-            return self.plus(noise + (self.d - root * S), right)
-        along = (
-            self.scale * (noise @ self.S.T) @ self.vectors + self.along - root * self.vectors * self.values
-        )
+            return self.plus(departures(noise) + (self.d - root * S), right)
+        met = departures(noise @ self.S.T)
+        along = self.scale * met @ self.vectors + self.along - root * self.vectors * self.values
         return {"dense": np.eye(self.members) + along / ((1.0 + self.values) * root) @ self.vectors.T}
 
     def chi_square(self) -> float:
         """``d^T (I + S^T S)^-1 d``: the innovation against spread and error together (Woodbury)."""
         squares = float(np.sum(self.along**2 / (1.0 + self.values)))
         return squares if self.thin else self.square - squares
+
+
+def departures(draws: np.ndarray) -> np.ndarray:
+    """Draws (K, c) of zero mean and variance one without their sampled mean, and of variance one again."""
+    k = len(draws)
+    return np.asarray((draws - draws.mean(axis=0)) * np.sqrt(k / (k - 1.0)))
 
 
 def with_mean(k: int, weights: np.ndarray, transform: dict[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,13 @@ class SerialUpdate:
     around: Around
     inflation: Inflation = field(default_factory=Inflation)
 
-    def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
+    def apply(
+        self,
+        block: np.ndarray,
+        columns: np.ndarray | None = None,
+        inflate: bool = True,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """See :class:`~vvuq_twin.assimilation.update.Update`."""
         numbers = np.arange(len(self.around.points)) if columns is None else np.asarray(columns)
         numbers = tiles_of(numbers, block, None)
@@ -102,13 +108,13 @@ class SerialUpdate:
             near = self.around.neighbours(self.around.points[numbers[where]], self.coords)
             moved = np.ascontiguousarray(tile[:, :width].T)
             spread(moved, *near, self.delta, self.slope)
-            out = tile.copy()
-            out[:, :width] = moved.T
+            new = tile.copy()
+            new[:, :width] = moved.T
             if inflate and self.inflation.active:
-                return self.inflation.apply(tile - tile.mean(axis=0), out)
-            return out
+                return self.inflation.apply(tile - tile.mean(axis=0), new)
+            return new
 
-        return pieces(block, self.members, self.size, len(self.members), work)
+        return pieces(block, self.members, self.size, len(self.members), work, out=out)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .diagnostics import found
 from .onestep import OneStep
 from .protocol import Analysis, Carry, Key, Problem, finish
 from .roots import Signal
-from .update import Update
+from .update import Update, target
 
 #: Above this many observations or members the dense matrices of filterpy are refused.
 MOST = 2000
@@ -110,22 +110,31 @@ class SigmaUpdate:
     R: np.ndarray
     noise: np.ndarray
 
-    def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
+    def apply(
+        self,
+        block: np.ndarray,
+        columns: np.ndarray | None = None,
+        inflate: bool = True,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """See :class:`~vvuq_twin.assimilation.update.Update`; the block is the whole state."""
         from filterpy.kalman import UnscentedKalmanFilter, unscented_transform
 
+        block = np.asarray(block)
         n = block.shape[1]
         if block.shape[0] != 2 * n + 1:
             raise BadInput(
                 f"{block.shape[0]} sigma points do not fit a state of {n}", "assimilation",
                 "apply an unscented update to the whole state, 2 n + 1 members of it",
             )  # fmt: skip
+        out = target(block, len(block), out)
         known = iter(self.predicted)
         ukf = UnscentedKalmanFilter(n, len(self.y), 1.0, lambda x: next(known), lambda x, dt: x, self.points)
         ukf.sigmas_f = np.array(block, dtype=float)
         ukf.x, ukf.P = unscented_transform(ukf.sigmas_f, ukf.Wm, ukf.Wc, self.noise)
         ukf.update(self.y, self.R)
-        return np.asarray(self.points.sigma_points(ukf.x, ukf.P))
+        out[:] = self.points.sigma_points(ukf.x, ukf.P)
+        return out
 
 
 @dataclass(frozen=True)

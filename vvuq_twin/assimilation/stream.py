@@ -118,7 +118,7 @@ def _sums(
             continue
         ids |= set(p.observations.ids)
         error, d = p.observations.error, p.innovation / p.observations.error.voxel
-        S, g = p.anomalies / error.voxel, error.factor / error.voxel[:, None]
+        S, g = p.scaled, error.factor / error.voxel[:, None]
         ranked = ranks(p, key)
         block = {
             "ss": S @ S.T, "sd": S @ d, "dd": d @ d, "sg": S @ g, "gd": d @ g, "gg": g.T @ g, "count": len(d),

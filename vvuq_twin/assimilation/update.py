@@ -24,6 +24,8 @@ from .inflation import Inflation
 # ``SPAN``, which the kernels of matrix products divide, so that a column meets the same arithmetic wherever it
 # lies: applied in blocks is bit-equal to applied whole.
 WIDTH, SPAN = 2048, 128
+# Columns that are copied at once where an ensemble is written over itself: they stay in the nearer cache.
+IN_PLACE = 1024
 
 
 class Update(Protocol):
@@ -33,7 +35,13 @@ class Update(Protocol):
     def members(self) -> np.ndarray:
         """Rows of E that are kept, shape (K,); the others failed."""
 
-    def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
+    def apply(
+        self,
+        block: np.ndarray,
+        columns: np.ndarray | None = None,
+        inflate: bool = True,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """The updated block.
 
         Parameters
@@ -44,11 +52,71 @@ class Update(Protocol):
             Their numbers in the state, for updates that depend on place; all of the state if absent.
         inflate : bool
             Whether the inflation is applied; switch it off for what has no error growth of its own.
+        out : ndarray, shape (K, b), optional
+            Where the result is written, to the same bits as without it. It may be the block itself if no member
+            failed: then the ensemble is updated where it lies, and no second one is held.
 
         Returns
         -------
         ndarray, shape (K, b)
+            ``out``, or a new array.
+
+        Raises
+        ------
+        BadInput
+            If the block is of another ensemble, or ``out`` has another shape or kind than the result, cannot be
+            written, or overlaps the block without being it.
         """
+
+
+def in_place(
+    update: Update, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True
+) -> np.ndarray:
+    """The updated block, written over the block itself unless members failed: for a block nobody needs again."""
+    return update.apply(block, columns, inflate, block if len(update.members) == len(block) else None)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are one memory, looked at alike."""
+    return a is b or (
+        a.shape == b.shape
+        and a.strides == b.strides
+        and a.__array_interface__["data"] == b.__array_interface__["data"]
+    )
+
+
+def target(block: np.ndarray, kept: int, out: np.ndarray | None) -> np.ndarray:
+    """Where an update of a block (N, b) that keeps some members is written: ``out``, checked, or a new array.
+
+    Raises
+    ------
+    BadInput
+        See :class:`Update`.
+    """
+    kind = block.dtype if block.dtype.kind == "f" else np.dtype(float)
+    shape = (kept, block.shape[1])
+    if out is None:
+        return np.empty(shape, dtype=kind)
+    if same(block, out) and kept != len(block):
+        raise BadInput(
+            f"{len(block) - kept} of {len(block)} members failed, so that the update cannot be written over the "
+            "ensemble",
+            "assimilation",
+            f"give an array of {kept} rows, or none",
+        )
+    if out.shape != shape or out.dtype != kind or not out.flags.writeable:
+        raise BadInput(
+            f"an update of shape {shape} and type {kind} cannot be written into an array of shape {out.shape} and "
+            f"type {out.dtype}{'' if out.flags.writeable else ', read-only'}",
+            "assimilation",
+        )
+    if not same(block, out) and np.shares_memory(block, out):
+        raise BadInput(
+            "the array for an update overlaps the block without being it",
+            "assimilation",
+            "give the block itself, or an array of its own",
+        )
+    return out
 
 
 def pieces(
@@ -58,6 +126,7 @@ def pieces(
     kept: int,
     work: Callable[[np.ndarray, slice], np.ndarray],
     width: int = WIDTH,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Cut a block into pieces of ``width`` columns, the last padded, let ``work`` update each, and join them.
 
@@ -73,6 +142,8 @@ def pieces(
     work : callable
         ``work(tile, where)`` gets a contiguous (S, w) copy, w at most ``width``, and the slice of the block it
         came from, and returns (kept, w); what lies beyond the slice is thrown away.
+    out : ndarray, shape (kept, b), optional
+        See :class:`Update`.
     """
     block = np.asarray(block)
     if block.ndim != 2 or block.shape[0] != size:
@@ -81,8 +152,7 @@ def pieces(
             "assimilation",
             "give the ensemble with members first",
         )
-    kind = block.dtype if block.dtype.kind == "f" else np.dtype(float)
-    out = np.empty((kept, block.shape[1]), dtype=kind)
+    out = target(block, kept, out)
     whole = len(source) == size
     for start in range(0, block.shape[1], width):
         where = slice(start, min(start + width, block.shape[1]))
@@ -92,32 +162,46 @@ def pieces(
 
 
 def linear(
-    block: np.ndarray, source: np.ndarray, size: int, factors: tuple[np.ndarray, ...], width: int = WIDTH
+    block: np.ndarray,
+    source: np.ndarray,
+    size: int,
+    factors: tuple[np.ndarray, ...],
+    width: int = WIDTH,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Members (N, b) times one matrix, or moved by two thin ones, piece by piece as in :func:`pieces`."""
-    whole = len(source) == size
+    kept = len(factors[0])
 
-    def product(tile: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def product(tile: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
         if len(factors) == 1:
-            return np.asarray(np.matmul(factors[0], tile, out=out))
-        moved = np.matmul(factors[0], factors[1] @ tile, out=out)
+            return np.asarray(np.matmul(factors[0], tile, out=into))
+        moved = np.matmul(factors[0], factors[1] @ tile, out=into)
         moved += tile
         return np.asarray(moved)
 
-    if not (
-        whole
-        and block.ndim == 2
-        and block.shape[0] == size
-        and block.dtype == float
-        and block.strides[1] == 8
-    ):
-        return pieces(block, source, size, len(factors[0]), lambda tile, _: product(tile), width)
-    # the pieces are read and written where they lie; only what is no multiple of the span is copied and filled up
-    out = np.empty((len(factors[0]), block.shape[1]))
+    def direct(array: np.ndarray) -> bool:
+        return array.dtype == float and array.strides[1] == array.itemsize
+
+    if len(source) != size or block.ndim != 2 or block.shape[0] != size or not direct(block):
+        return pieces(block, source, size, kept, lambda tile, _: product(tile), width, out)
+    out = target(block, kept, out)
+    if not direct(out):
+        return pieces(block, source, size, kept, lambda tile, _: product(tile), width, out)
+    # the pieces are read and written where they lie; only what is no multiple of the span, and what is written over
+    # itself, is copied first
     full = block.shape[1] // SPAN * SPAN
+    spare = np.empty((size, min(IN_PLACE, full))) if same(block, out) else None
+    if spare is not None:
+        width = IN_PLACE
+    elif len(factors) == 1:
+        width = max(full, 1)  # one product walks through the columns in pieces of its own
     for start in range(0, full, width):
         piece = slice(start, min(start + width, full))
-        product(block[:, piece], out[:, piece])
+        tile = block[:, piece]
+        if spare is not None:
+            tile = spare[:, : tile.shape[1]]
+            tile[:] = block[:, piece]
+        product(tile, out[:, piece])
     if full < block.shape[1]:
         out[:, full:] = product(padded(block[:, full:]))[:, : block.shape[1] - full]
     return out
@@ -163,7 +247,12 @@ class GlobalUpdate:
     prior: float = 1.0
 
     def apply(
-        self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True, width: int = WIDTH
+        self,
+        block: np.ndarray,
+        columns: np.ndarray | None = None,
+        inflate: bool = True,
+        out: np.ndarray | None = None,
+        width: int = WIDTH,
     ) -> np.ndarray:
         """See :class:`Update`; ``columns`` is not needed."""
 
@@ -171,7 +260,7 @@ class GlobalUpdate:
         kept = len(self.members)
         idle = self.dense is None and self.left is None
         if not idle and not (inflate and self.inflation.active):
-            return linear(np.asarray(block), source, self.size, self._raw(), width)
+            return linear(np.asarray(block), source, self.size, self._raw(), width, out)
 
         def work(tile: np.ndarray, _: slice) -> np.ndarray:
             if idle:
@@ -179,15 +268,15 @@ class GlobalUpdate:
             mean = tile.mean(axis=0)
             tile -= mean
             if self.left is not None and self.right is not None:
-                out = tile + self.left @ (self.right @ tile)
+                new = tile + self.left @ (self.right @ tile)
             else:
-                out = self.dense @ tile
+                new = self.dense @ tile
             if self.prior != 1:
-                out *= self.prior
-            out += mean
-            return self.inflation.apply(tile, out)
+                new *= self.prior
+            new += mean
+            return self.inflation.apply(tile, new)
 
-        return pieces(block, source, self.size, kept, work, width)
+        return pieces(block, source, self.size, kept, work, width, out)
 
     def _raw(self) -> tuple[np.ndarray, ...]:
         """What acts on the members themselves: Z with ``E_a = Z E``, or (left, right) with ``E + left right E``.

@@ -56,7 +56,13 @@ class VoxelUpdate:
     voxel_of: np.ndarray
     inflation: Inflation = field(default_factory=Inflation)
 
-    def apply(self, block: np.ndarray, columns: np.ndarray | None = None, inflate: bool = True) -> np.ndarray:
+    def apply(
+        self,
+        block: np.ndarray,
+        columns: np.ndarray | None = None,
+        inflate: bool = True,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """See :class:`~vvuq_twin.assimilation.update.Update`."""
         voxels = tiles_of(self.voxel_of, block, columns)
         k = len(self.members)
@@ -66,15 +72,15 @@ class VoxelUpdate:
             tile -= mean
             along = self.before.T @ tile / (k - 1.0)
             own = tile - self.before @ along
-            out = mean + self.after @ along + own
+            new = mean + self.after @ along + own
             local = np.full(tile.shape[1], -1)
             local[: where.stop - where.start] = voxels[where]
             has = np.flatnonzero(local >= 0)
             for left, right in zip(self.left, self.right):
-                out[:, has] += left[:, local[has]] * (right[:, local[has]] * own[:, has]).sum(axis=0)
-            return self.inflation.apply(tile, out) if inflate and self.inflation.active else out
+                new[:, has] += left[:, local[has]] * (right[:, local[has]] * own[:, has]).sum(axis=0)
+            return self.inflation.apply(tile, new) if inflate and self.inflation.active else new
 
-        return pieces(block, self.members, self.size, k, work)
+        return pieces(block, self.members, self.size, k, work, out=out)
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,7 @@ class VoxelETKF:
                 "use a larger ensemble",
             )
         b = fresh_scores(key.normals("scan level", p.numbers, s, carry.cycle), u)
-        y, d = p.predictions / error.voxel, p.innovation / error.voxel
+        y, d = p.scaled * np.sqrt(k - 1.0), p.innovation / error.voxel
 
         B = y.T @ u / (k - 1.0)
         F = error.factor / error.voxel[:, None]

@@ -36,8 +36,8 @@ def _digest(seed: int, labels: tuple[Label, ...]) -> bytes:
 
 def generator(seed: int, *labels: Label) -> np.random.Generator:
     """NumPy generator keyed by the seed and any number of labels."""
-    key = np.frombuffer(_digest(seed, labels)[:16], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    philox = np.random.Philox(_Words(_digest(seed, labels)))  # type: ignore[arg-type]  # any ISeedSequence will do
+    return np.random.Generator(philox)
 
 
 def integer(seed: int, *labels: Label) -> int:

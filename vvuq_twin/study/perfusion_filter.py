@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..assimilation import Inflation, Key, VoxelETKF, start
+from ..assimilation import Inflation, Key, VoxelETKF, in_place, start
 from ..domain.observations import ObservationError, Observations
 from ..twin.tracer import SHARED, VOXEL, TracerModel
 
@@ -252,7 +252,7 @@ def assimilate(
                 spread[rows] = HE.var(axis=0, ddof=1)
                 errors.add(innovation, spread, variance)
             kept = known[update.members]
-            E = update.apply(E)
+            E = in_place(update, E)
             members = carry.members
             if part == "shared":
                 E[:, : at.q] = relaxed.apply(kept - kept.mean(axis=0), E[:, : at.q])

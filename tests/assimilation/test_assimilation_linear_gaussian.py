@@ -210,7 +210,7 @@ def test_sampling_inflation_makes_small_ensembles_as_sure_as_they_may_be(members
         update, carry = ETKF().analyse(start(members), prior @ H.T, seen, Key(3))
         after = update.apply(prior)
         signals[k] = carry.history[0]["degrees_of_freedom_for_signal"]
-        for inflated, sample in ((False, after), (True, sampling_inflation(prior, after, signals[k]))):
+        for inflated, sample in ((False, after), (True, sampling_inflation(prior, after, [signals[k]]))):
             np.testing.assert_allclose(sample.mean(axis=0), after.mean(axis=0), atol=1e-12)
             ratios[inflated] += (sample.mean(axis=0) - truth) ** 2 / sample.var(axis=0, ddof=1) / truths
     known, unknown = slice(0, size // 2), slice(size // 2, size)
@@ -229,4 +229,32 @@ def test_sampling_inflation_makes_small_ensembles_as_sure_as_they_may_be(members
 def test_sampling_inflation_refuses_a_signal_the_ensemble_cannot_carry():
     members = generator(1, "members").standard_normal((50, 3))
     with pytest.raises(BadInput, match="more members"):
-        sampling_inflation(members, members, 49.0)
+        sampling_inflation(members, members, [3.0, 49.0])
+
+
+@pytest.mark.parametrize(
+    "scheme", [ESMDA(1), ESMDA(3), ESMDA(8, adaptive=True), RootESMDA(3), IES(3)], ids=lambda s: repr(s)
+)
+def test_sampling_inflation_counts_what_each_step_was_fitted_with(scheme):
+    """Columns that nothing is seen of: what the steps took of their variance, and the error against what is left."""
+    size, m, truths, members = 20, 30, 200, 50
+    H = 0.4 * generator(1, "operator").standard_normal((m, size)) * (np.arange(size) < size // 2)
+    error = ObservationError(np.ones(m))
+    left = ratio = lost = expected = 0.0
+    for k in range(truths):
+        draw = generator(2, "truth", k)
+        truth, prior = draw.standard_normal(size), draw.standard_normal((members, size))
+        seen = Observations(H @ truth + draw.standard_normal(m), error, np.zeros((m, 0)), [f"scan {k}"], 1.0)
+        after, carry = run(scheme, prior, H, seen, Key(k))
+        fitted = [line["fitted"] for line in carry.history if "fitted" in line]
+        sample = sampling_inflation(prior, after, fitted)
+        own = [(x[:, size // 2 :].mean(axis=0) - truth[size // 2 :]) ** 2 / x[:, size // 2 :].var(axis=0, ddof=1)
+               for x in (after, sample)]  # fmt: skip
+        lost, ratio = lost + own[0].mean() / truths, ratio + own[1].mean() / truths
+        left += after[:, size // 2 :].var(axis=0, ddof=1).mean() / truths
+        expected += np.prod(1.0 - np.array(fitted) / (members - 1)) / truths
+    print(
+        f"{scheme}: {lost:.2f}, inflated {ratio:.2f}; variance left {left:.3f}, by the formula {expected:.3f}"
+    )
+    assert left == pytest.approx(expected, abs=0.012)
+    assert ratio == pytest.approx(1.0, abs=0.08)

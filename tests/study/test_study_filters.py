@@ -10,7 +10,7 @@ from vvuq_twin.domain.errors import BadInput
 from vvuq_twin.domain.keys import generator
 from vvuq_twin.domain.runfolder import RunFolder
 from vvuq_twin.scores import central_interval
-from vvuq_twin.study.filters import FiltersSpec, _beside_chain, _judge, _summary
+from vvuq_twin.study.filters import DIAGNOSTICS, FiltersSpec, _beside_chain, _judge, _summary
 from vvuq_twin.study.schema import read_study
 
 STUDY = Path(__file__).resolve().parents[2] / "studies" / "filters" / "study.yaml"
@@ -62,9 +62,7 @@ def test_honest_spread_passes_and_narrow_spread_fails(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", "kind: filters\n", {}, {})
     found = results(100, 0.3)
     _judge(run, spec(), found, np.full((100, len(spec().schemes)), 700), NAMES, 1)
-    r_hat = np.full(100, np.nan)
-    r_hat[:3] = [1.01, 1.03, 1.02]
-    _beside_chain(run, spec(), found, r_hat, NAMES)
+    _beside_chain(run, spec(), found, chains(), NAMES)
     status = {
         e["id"]: e["status"]
         for e in (json.loads(p.read_text()) for p in (tmp_path / "run" / "evidence").glob("*.json"))
@@ -76,7 +74,28 @@ def test_honest_spread_passes_and_narrow_spread_fails(tmp_path: Path) -> None:
     assert "1.03" in text and "parameter k" in text
 
 
+def chains() -> np.ndarray:
+    """Diagnostics of converged chains of the first three of a hundred truths."""
+    found = np.full((100, len(DIAGNOSTICS)), np.nan)
+    found[:3] = [
+        [1.01, 900.0, 800.0, 2e4, 3, 2],
+        [1.03, 700.0, 600.0, 3e4, 0, 0],
+        [1.02, 500.0, 450.0, 2e4, 1, 0],
+    ]
+    return found
+
+
+@pytest.mark.parametrize(("column", "value"), [(0, 1.06), (1, 390.0), (2, 390.0), (5, 1.0)])
+def test_chains_that_have_not_converged_fail(tmp_path: Path, column: int, value: float) -> None:
+    run = RunFolder.open(tmp_path / "run", "kind: filters\n", {}, {})
+    sampled = chains()
+    sampled[1, column] = value
+    _beside_chain(run, spec(), results(100, 1.0), sampled, NAMES)
+    found = {e.id: e.status for e in run.all_evidence()}
+    assert found["calibration.chains"] == "failed"
+
+
 def test_without_chains_nothing_is_said_of_them(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", "kind: filters\n", {}, {})
-    _beside_chain(run, spec(), results(3, 1.0), np.full(3, np.nan), NAMES)
+    _beside_chain(run, spec(), results(3, 1.0), np.full((3, len(DIAGNOSTICS)), np.nan), NAMES)
     assert not list((tmp_path / "run").rglob("*chain*"))

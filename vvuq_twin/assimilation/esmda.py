@@ -102,11 +102,16 @@ class _Tempered(Analysis):
         signal = p.signal()
         alpha = self._alpha(p, signal)
         update = self.move(p, signal, alpha, key)
-        return update, self._next(p, update, alpha, found(p, signal, key))
+        line = {"fitted": self.fitted(p, signal, alpha), **found(p, signal, key)}
+        return update, self._next(p, update, alpha, line)
 
     @abstractmethod
     def move(self, p: Problem, signal: Signal, alpha: float, key: Key) -> Update:
         """One step, the error covariance multiplied by ``alpha``."""
+
+    @abstractmethod
+    def fitted(self, p: Problem, signal: Signal, alpha: float) -> float:
+        """Degrees of freedom for signal that this step's gain is fitted with, beyond those of earlier steps."""
 
     def _alpha(self, p: Problem, signal: Signal) -> float:
         """The factor of this step's observation error."""
@@ -161,6 +166,10 @@ class ESMDA(_Tempered):
         """Each member meets its own draw of the observations, the error's deviation times sqrt(alpha)."""
         return GlobalUpdate(p.rows, p.size, **signal.scaled(1.0, np.sqrt(alpha)).met(draws(p, key)))
 
+    def fitted(self, p: Problem, signal: Signal, alpha: float) -> float:
+        """Each step's own: the perturbations have made another ensemble of it, whose chance correlations are new."""
+        return float((signal.values / (signal.values + alpha)).sum())
+
 
 @dataclass(frozen=True)
 class RootESMDA(_Tempered):
@@ -189,3 +198,7 @@ class RootESMDA(_Tempered):
             return ColumnUpdate.of(p, p.size, alpha)
         part = signal.scaled(1.0, np.sqrt(alpha))
         return GlobalUpdate(p.rows, p.size, **with_mean(part.members, part.weights(), part.root()))
+
+    def fitted(self, p: Problem, signal: Signal, alpha: float) -> float:
+        """Those of the whole analysis in the first step: all steps are one transform of the same ensemble."""
+        return 0.0 if p.carry.step > 0 else float((signal.values / (signal.values + 1.0)).sum())

@@ -80,6 +80,7 @@ class IES(Analysis):
         line = {"cost": signal.square + (n - 1.0) * float(w @ w), "moved": moved}
         if before is None:
             line = {**line, **found(p, signal, key)}
+            line["fitted"] = line["degrees_of_freedom_for_signal"]
         change = (new - new.mean(axis=1, keepdims=True) - w) @ back
         update = GlobalUpdate(p.rows, size, dense=change)
         total = replace(prior, dense=new)

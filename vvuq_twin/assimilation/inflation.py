@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,42 +124,45 @@ class Adaptive:
         return np.asarray(np.clip(after, self.low, self.high))
 
 
-def sampling_inflation(before: np.ndarray, after: np.ndarray, signal: float) -> np.ndarray:
+def sampling_inflation(before: np.ndarray, after: np.ndarray, fitted: Sequence[float]) -> np.ndarray:
     """An analysis of few members, its anomalies inflated for what they could not know of the gain.
 
     Parameters
     ----------
     before, after : ndarray, shape (K, b)
         Members before and after the whole analysis (all steps of an iterative one).
-    signal : float
-        Degrees of freedom for signal of the analysis as one step (``degrees_of_freedom_for_signal`` of its first).
+    fitted : sequence of float
+        Degrees of freedom for signal that the gain of each step was fitted with (``fitted`` of its line in the history).
 
     Returns
     -------
     ndarray, shape (K, b)
-        Each column's anomalies times ``sqrt(1 + r 2 f / (1 - f))``, with ``f = signal / (K - 1)`` and r the share of
-        the column's variance that the analysis left, one at most.
+        Each column's anomalies times ``sqrt(1 + r 2 f / (1 - f))``, with ``1 - f`` the product of ``1 - fitted / (K - 1)``
+        over the steps and r the share of the column's variance that the analysis left, one at most.
 
     Raises
     ------
     BadInput
-        If the signal has as many degrees of freedom as the ensemble: then its spread says nothing.
+        If a step's signal has as many degrees of freedom as the ensemble: then its spread says nothing.
 
     Notes
     -----
     A gain from K members is a regression fitted to them. Where the observations say nothing of a column, the fit
     still takes the share f of its variance (in the sample) and adds as much error (out of it), as in any
-    least-squares fit, so that the error's variance is (1 + f)/(1 - f) of the sample's; where they fix it, the known
+    least-squares fit, so that the error's variance is (1 + f)/(1 - f) of the sample's. Of several steps with perturbed
+    observations each fits an ensemble of its own: each takes its share of the variance that is left and adds as much
+    error, so that the sum of the two stays and the same formula holds. Where the observations fix a column, the known
     error of the observations rules and little is lost. Between the two r interpolates: measured, not derived
     (docs/assimilation.md). It is for ensembles that are analysed a few times: cycled filters are tuned.
     """
-    share = float(signal) / (len(after) - 1)
-    if not 0.0 <= share < 1.0:
+    shares = np.asarray(fitted, dtype=float) / (len(after) - 1)
+    if not ((shares >= 0.0) & (shares < 1.0)).all():
         raise BadInput(
-            f"{len(after)} members cannot carry {signal:.3g} degrees of freedom for signal",
+            f"{len(after)} members cannot carry {max(fitted):.3g} degrees of freedom for signal",
             "inflation",
             "use more members, or localise",
         )
+    share = 1.0 - np.prod(1.0 - shares)
     variance = after.var(axis=0, ddof=1)
     earlier = before.var(axis=0, ddof=1)
     left = np.divide(variance, earlier, out=np.ones_like(variance), where=earlier > 0)

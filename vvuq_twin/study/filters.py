@@ -10,8 +10,6 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ..assimilation.whitening import whiten
-from ..calibration.crank_nicolson import crank_nicolson
 from ..domain.errors import RunFailed
 from ..domain.evidence import Evidence
 from ..domain.files import sha256, write_bytes
@@ -25,6 +23,7 @@ from ..scores import central_interval, crps_ensemble
 from ..twin.growth import ReducedGrowthTwin
 from ..validation import coverage_evidence, judge_coverage
 from .exposure import exposure_map
+from .filter_chains import sample_scans
 from .growth_model import reduce_growth
 from .growth_problem import GrowthProblem, growth_problem
 from .growth_spec import AssimilationSpec, GrowthSpec, ReductionSpec, SchemeName
@@ -33,20 +32,23 @@ from .schema import Strict, StudySpec, read_study
 from .workflow import Options
 
 #: Changed when what is computed for a truth changes.
-VERSION = "2"
-#: Split R-hat above which chains are no reference.
-R_HAT = 1.1
+VERSION = "3"
+#: Chains are no reference above this R-hat, or below these effective draws of the centre and the tails.
+R_HAT, ESS = 1.05, 400.0
 #: Entries kept of each quantity.
 MEAN, SD, LOW, HIGH, CRPS, OUTCOME = range(6)
+#: What is kept of the chains of a truth (:class:`~vvuq_twin.study.filter_chains.Sampled`).
+DIAGNOSTICS = ("r_hat", "ess_bulk", "ess_tail", "gradients", "failed", "divergent")
 
 
 class ChainSpec(Strict):
     """The Markov chains beside the smoothers, for the first truths."""
 
-    truths: Annotated[int, Field(ge=0)] = 2
-    chains: Annotated[int, Field(ge=4)] = 50
-    burn_in: Annotated[int, Field(gt=0)] = 800
-    draws: Annotated[int, Field(ge=50)] = 1200
+    truths: Annotated[int, Field(ge=0)] = 3
+    chains: Annotated[int, Field(ge=2)] = 4
+    pilot: Annotated[int, Field(ge=20)] = 100
+    tune: Annotated[int, Field(ge=20)] = 100
+    draws: Annotated[int, Field(ge=50)] = 400
 
 
 class SchemeSpec(Strict):
@@ -142,22 +144,24 @@ def _one(stage: _Stage, number: int) -> dict[str, np.ndarray]:
         raise RunFailed(f"truth {number} could not be run")
     problem = _scanned(stage, problem, twin, truth, values, number)
     outcome = _wanted(stage, problem, twin, truth, values)[0]
-    rows, counts, last = [], [], None
-    for name, chosen in spec.schemes.items():
+    rows, counts = [], []
+    for chosen in spec.schemes.values():
         settings = problem.spec.assimilation.model_copy(update=chosen.model_dump())
         own = replace(problem, spec=problem.spec.model_copy(update={"assimilation": settings}))
         runs = 0
         result = assimilate(own, twin, run, spec.visits, spec.seed + number)
         counts.append(runs)
         rows.append(_summary(_wanted(stage, own, twin, result.posterior, result.posterior_run), outcome))
-        last = result.posterior if last is None or name == "es-mda" else last
-    assert last is not None
-    chain, sampled = np.full((len(outcome), 6), np.nan), np.nan
+    chain, sampled = np.full((len(outcome), 6), np.nan), np.full(len(DIAGNOSTICS), np.nan)
     if number < spec.chain.truths:
-        z, sampled = _chain(stage, problem, twin, run, last, number)
-        values, _ = run(z)
-        chain = _summary(_wanted(stage, problem, twin, z, values), outcome)
-    return {"found": np.array([*rows, chain]), "runs": np.array(counts), "r_hat": np.array(sampled)}
+        c = spec.chain
+        drawn = sample_scans(
+            problem, stage.reduced, spec.visits, spec.seed + number, c.chains, c.pilot, c.tune, c.draws
+        )
+        sampled = np.array([float(getattr(drawn, name)) for name in DIAGNOSTICS])
+        values, _ = run(drawn.z)
+        chain = _summary(_wanted(stage, problem, twin, drawn.z, values), outcome)
+    return {"found": np.array([*rows, chain]), "runs": np.array(counts), "sampled": sampled}
 
 
 def _scanned(
@@ -200,40 +204,6 @@ def _summary(sample: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     ).T
 
 
-def _chain(
-    stage: _Stage,
-    problem: GrowthProblem,
-    twin: ReducedGrowthTwin,
-    run: Any,
-    ensemble: np.ndarray,
-    number: int,
-) -> tuple[np.ndarray, float]:
-    """Draws of the posterior of all scans at once, thinned to a thousand, and the largest R-hat."""
-    c = stage.spec.chain
-
-    def log_likelihood(z: np.ndarray) -> np.ndarray:
-        values, status = run(z)
-        theta, total = np.asarray(problem.space.from_gaussian(z)), np.zeros(len(z))
-        for v in range(1, stage.spec.visits):
-            scan = problem.scans[v]
-            predicted = problem.predict(scan, twin.fields(values[:, v]).at(scan.cells), theta)
-            there = np.isfinite(scan.observations.y)
-            error = scan.observations.error.take(np.flatnonzero(there))
-            total -= 0.5 * (whiten(error, (scan.observations.y - predicted)[:, there]) ** 2).sum(axis=1)
-        return np.where(status == 0, total, -np.inf)
-
-    cov = np.cov(ensemble.T)
-    # a sample covariance of few members is no reference in all directions
-    cov = 0.7 * cov + 0.3 * np.diag(np.diag(cov)) + 1e-4 * np.eye(len(cov))
-    centre, root = ensemble.mean(axis=0), np.linalg.cholesky(cov)
-    start = (
-        centre + generator(stage.spec.seed, "chains", number).standard_normal((c.chains, len(cov))) @ root.T
-    )
-    walk = crank_nicolson(log_likelihood, start, centre, root, c.draws, c.burn_in, stage.spec.seed, number)
-    draws = walk.pooled()
-    return draws[:: max(1, len(draws) // 1000)], float(walk.r_hat().max())
-
-
 def filters(spec: FiltersSpec, data: Path | None, run: RunFolder, options: Options, folder: Path) -> None:
     """Compare the smoothers and judge them.
 
@@ -250,13 +220,13 @@ def filters(spec: FiltersSpec, data: Path | None, run: RunFolder, options: Optio
             lambda n, total: options.progress("truths", n, total), context, VERSION, allow_nan=True,
         )  # fmt: skip
     found, runs = done.load("found", good_only=True), done.load("runs", good_only=True)
-    r_hat = done.load("r_hat", good_only=True)
+    sampled = done.load("sampled", good_only=True)
     days = [v.day for v in stage.problem.series.visits][spec.visits :]
     names = [f"{q}, day {d:g}" for d in days for q in ("total cellularity", "volume")]
     parameters = [stage.problem.space.names[i] for i in stage.problem.shared]
     names += [f"parameter {p}" for p in parameters]
     _judge(run, spec, found, runs, names, len(parameters))
-    _beside_chain(run, spec, found, r_hat, names)
+    _beside_chain(run, spec, found, sampled, names)
     if len(done.failed):
         run.text(
             "failed", "limitations", f"{len(done.failed)} truths could not be run; they are not counted."
@@ -301,16 +271,20 @@ def _judge(
 
 
 def _beside_chain(
-    run: RunFolder, spec: FiltersSpec, found: np.ndarray, r_hat: np.ndarray, names: list[str]
+    run: RunFolder, spec: FiltersSpec, found: np.ndarray, sampled: np.ndarray, names: list[str]
 ) -> None:
-    """Each scheme's mean and spread against the Markov chains'."""
-    sampled = np.flatnonzero(np.isfinite(r_hat))
-    if not len(sampled):
+    """Each scheme's mean and spread against the Markov chains', and whether these have converged.
+
+    ``sampled`` has :data:`DIAGNOSTICS` of each truth, NaN where it has no chains.
+    """
+    which = np.flatnonzero(np.isfinite(sampled[:, 0]))
+    if not len(which):
         return
-    chain = found[sampled, -1]
+    chain, told = found[which, -1], dict(zip(DIAGNOSTICS, sampled[which].T))
+    worst, bulk, tail = told["r_hat"].max(), told["ess_bulk"].min(), told["ess_tail"].min()
     rows = []
     for s, name in enumerate(spec.schemes):
-        own = found[sampled, s]
+        own = found[which, s]
         off = (own[..., MEAN] - chain[..., MEAN]) / chain[..., SD]
         ratio = own[..., SD] / chain[..., SD]
         rows.append(
@@ -326,15 +300,17 @@ def _beside_chain(
         "chain",
         [("scheme", ""), ("mean off the chains' (root mean square)", "posterior sd"), ("median spread over the chains'", ""),
          ("smallest", ""), ("largest", ""), ("farthest off in", "")],
-        rows, title="Beside long Markov chains", section="calibration", order=1,
-        caption=f"{len(sampled)} truths; largest split R-hat of any score {float(r_hat[sampled].max()):.3f}.",
+        rows, title="Beside Markov chains", section="calibration", order=1,
+        caption=f"{len(which)} truths; of any score the largest R-hat is {worst:.3f}, the least effective draws "
+        f"{bulk:.0f} (bulk) and {tail:.0f} (tail).",
     )  # fmt: skip
-    worst = float(r_hat[sampled].max())
     run.evidence(
         Evidence(
             "calibration.chains", "model_inputs", "The Markov chains that the smoothers are compared with have converged.",
-            f"split R-hat of every score below {R_HAT:g}", {"truths": len(sampled), "largest R-hat": worst},
-            "passed" if worst < R_HAT else "failed",
+            f"rank-normalised split R-hat of every score below {R_HAT:g}, at least {ESS:g} effective draws of its bulk and "
+            "its tails, no divergent transition but those that failed runs of the model make",
+            {"truths": len(which), **{name: values.tolist() for name, values in told.items()}},
+            "passed" if worst < R_HAT and min(bulk, tail) >= ESS and (told["divergent"] <= told["failed"]).all() else "failed",
         )
     )  # fmt: skip
-    run.data("chains", {"r_hat": [float(r) for r in r_hat[sampled]]})
+    run.data("chains", {name: values.tolist() for name, values in told.items()})

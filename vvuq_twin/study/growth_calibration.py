@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,11 @@ from ..domain.observations import Observations, stack
 from ..domain.parameters import ParameterSpace
 from ..domain.runfolder import Number, RunFolder
 from ..ensemble.beside import Begin
-from ..physics.timeline import timeline
 from ..reduction.backend import jnp
 from ..reduction.growth import ReducedGrowth
 from ..reduction.restrict import distance, restrict
 from .growth_figures import BLUE, GREY, new_figure
-from .growth_problem import ADC_SCALE, GrowthProblem, VisitScan
+from .growth_problem import ADC_SCALE, GrowthProblem, VisitScan, until
 from .growth_spec import GrowthSpec
 from .growth_twin import Assimilated
 from .workflow import Options
@@ -125,16 +123,8 @@ def _smaller(
     visits: int, modes: int,
 ) -> tuple[ReducedGrowth, GrowthProblem]:  # fmt: skip
     """A reduced model of the assimilated visits over the posterior, and the problem cut to them."""
-    case = problem.case
-    days = case.timeline.visits[:visits]
-    given, spec = problem.series.treatments, problem.spec
-    edges = () if case.noise is None else case.noise.edges[1:-1]
-    line = timeline(
-        case.timeline.t0, days.tolist(), [(t, a / spec.dose_unit_mg_per_m2) for t, a in given.drug_doses],
-        given.fractions, spec.model.step_days, breaks=[e for e in edges if e < days[-1]],
-    )  # fmt: skip
-    problem = replace(problem, case=case.on(line))
-    theta = _around(problem.space, result, shared, middle, 48, spec.seed, "calibration reduction")
+    problem = until(problem, visits)
+    theta = _around(problem.space, result, shared, middle, 48, problem.spec.seed, "calibration reduction")
     return restrict(reduced, problem.case, theta, modes), problem
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -126,6 +126,18 @@ class GrowthProblem:
         return scan.predict(
             cellularity, adc_min, self.spec.observation.adc_water_mm2_per_s, self.spec.model.detection
         )
+
+
+def until(problem: GrowthProblem, visits: int) -> GrowthProblem:
+    """The problem with a schedule that ends at the last of the first ``visits`` visits: nothing after it is run."""
+    case, given, spec = problem.case, problem.series.treatments, problem.spec
+    days = case.timeline.visits[:visits]
+    edges = () if case.noise is None else case.noise.edges[1:-1]
+    line = timeline(
+        case.timeline.t0, days.tolist(), [(t, a / spec.dose_unit_mg_per_m2) for t, a in given.drug_doses],
+        given.fractions, spec.model.step_days, breaks=[e for e in edges if e < days[-1]],
+    )  # fmt: skip
+    return replace(problem, case=case.on(line))
 
 
 def growth_problem(

@@ -94,9 +94,10 @@ def assimilate(
             z = update.apply(z, inflate=False)
             if carry.step == 0:
                 break
-        if spec.sampling_inflation and len(carry.history) > lines:
+        fitted = [line["fitted"] for line in carry.history[lines:] if "fitted" in line]
+        if spec.sampling_inflation and fitted:
             before = before[np.searchsorted(numbers, carry.members)]
-            z = sampling_inflation(before, z, carry.history[lines]["degrees_of_freedom_for_signal"])
+            z = sampling_inflation(before, z, fitted)
         if inflation.active:
             z = inflation.apply(z - z.mean(axis=0), z)
     posterior_run, status = run(z, "posterior")

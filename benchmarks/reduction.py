@@ -31,7 +31,8 @@ from vvuq_twin.physics.tissue import Tissue
 from vvuq_twin.reduction.case import GrowthCase
 from vvuq_twin.reduction.cubature import POINTS
 from vvuq_twin.reduction.training import Trained, Training, train, training_parameters
-from vvuq_twin.reduction.transport import TransportCase, build_transport, validate_transport
+from vvuq_twin.reduction.transport import build_transport, validate_transport
+from vvuq_twin.reduction.transport_case import TransportCase
 from vvuq_twin.reduction.validation import CROWD, validate
 from vvuq_twin.study.cohort import CohortSpec
 from vvuq_twin.study.exposure import exposure_map

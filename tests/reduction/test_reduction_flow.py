@@ -20,7 +20,7 @@ from vvuq_twin.reduction.training import training_parameters
 def built(subgrid: bool, tolerance: float) -> FlowBasis:
     case = small_case(subgrid)
     fluid = case.inputs(training_parameters(case.space, 48, 3)).fluid
-    return build_flow(case.site, fluid, subgrid, tolerance)
+    return build_flow(case.site, case.vessels, fluid, subgrid, tolerance)
 
 
 def operator_gap(subgrid: bool, tolerance: float) -> float:
@@ -28,7 +28,7 @@ def operator_gap(subgrid: bool, tolerance: float) -> float:
     case, flow = small_case(subgrid), built(subgrid, tolerance).flow
     x = case.inputs(case.space.sample(3, 7, "flow"))
     left, right = flow.system(x.fluid)
-    here = fluid_at(x.fluid, case.site.faces.label, case.site.relative)
+    here = fluid_at(x.fluid, case.site.faces.label, case.vessels)
     to_u = here.scales(flow.spacing, subgrid, np)[0]
     worst = 0.0
     for i in range(3):
@@ -63,7 +63,7 @@ def test_a_fixed_number_at_an_edge_is_refused() -> None:
     site = replace(case.site, boundary=Boundary(array=3.0))
     fluid = case.inputs(case.space.sample(2, 1, "edge")).fluid
     with pytest.raises(BadInput, match="fixed to a number"):
-        build_flow(site, fluid, True)
+        build_flow(site, case.vessels, fluid, True)
 
 
 def test_interpolation_is_exact_in_its_span() -> None:

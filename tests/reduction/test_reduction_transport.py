@@ -8,14 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.linalg import expm as reference
+from transport_small import STEP, small_reduced, small_transport
 
 from vvuq_twin.domain.errors import BadInput
-from vvuq_twin.domain.grid import Grid
-from vvuq_twin.domain.parameters import LogNormal, Parameter, ParameterSpace
-from vvuq_twin.kinetics.plasma import Dose
-from vvuq_twin.physics.agents import load_agent
-from vvuq_twin.physics.faces import assemble
-from vvuq_twin.physics.tissue import Tissue
 from vvuq_twin.reduction.backend import jax, jnp
 from vvuq_twin.reduction.expm import expm, squarings
 from vvuq_twin.reduction.propagate import NOT_FINITE
@@ -23,32 +18,20 @@ from vvuq_twin.reduction.store import load, save
 from vvuq_twin.reduction.training import training_parameters
 from vvuq_twin.reduction.transport import (
     ReducedTransport,
-    TransportCase,
-    build_transport,
     transport_fingerprint,
     validate_transport,
 )
-
-STEP = 0.02
+from vvuq_twin.reduction.transport_case import TransportCase
 
 
 @pytest.fixture(scope="module")
 def case() -> TransportCase:
-    grid = Grid((12, 11, 10), (2.0, 2.0, 2.0))
-    x, y, z = np.meshgrid(*grid.centres(), indexing="ij")
-    mask = (x - 11) ** 2 + (y - 10) ** 2 + (z - 9) ** 2 < 100
-    faces = assemble(grid, mask, np.where(x > 12, 2, 1), {"white": 1, "grey": 2})
-    ktrans = faces.gather(0.3 + 2.7 * np.exp(-((x - 9) ** 2 + (y - 10) ** 2 + (z - 9) ** 2) / 40.0))
-    phi = faces.gather(0.2 + 0.15 * np.cos(x / 4.0) ** 2)
-    agent = load_agent("temozolomide")
-    space = ParameterSpace((*agent.parameters(), Parameter("ktrans_factor", "1", LogNormal(1.0, 0.3))))
-    doses = (Dose(0.0, 150.0, "gut"), Dose(6.0, 150.0, "central", duration=0.5))
-    return TransportCase(Tissue(faces, ktrans, phi), agent, doses, np.arange(0.5, 12.1, 0.5), space)
+    return small_transport()
 
 
 @pytest.fixture(scope="module")
-def reduced(case: TransportCase) -> ReducedTransport:
-    return build_transport(case, training_parameters(case.space, 10, 3), STEP, 1e-6, 24)
+def reduced() -> ReducedTransport:
+    return small_reduced()
 
 
 def test_many_exponentials_against_scipy() -> None:

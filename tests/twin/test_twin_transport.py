@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,10 @@ from vvuq_twin.physics.agents import load_agent
 from vvuq_twin.physics.faces import assemble
 from vvuq_twin.physics.tissue import Tissue
 from vvuq_twin.reduction.backend import jax, jnp
+from vvuq_twin.reduction.schedule import padded_schedule
 from vvuq_twin.reduction.training import training_parameters
-from vvuq_twin.reduction.transport import TransportCase, build_transport
+from vvuq_twin.reduction.transport import build_transport
+from vvuq_twin.reduction.transport_case import TransportCase
 from vvuq_twin.twin.transport import FullOrderTransport, ReducedTransportTwin
 
 Twins = tuple[FullOrderTransport, ReducedTransportTwin]
@@ -62,6 +66,23 @@ def test_mean_exposure_and_its_gradient(twins: Twins) -> None:
         assert slope[i] == pytest.approx(numeric, rel=1e-5, abs=1e-7)
 
 
+def test_mean_amount_after_doses_that_are_data(twins: Twins) -> None:
+    """Against the full order with the schedule built in."""
+    full, reduced = twins
+    region, theta = full.case.tissue.ktrans > 1.5, full.space.sample(2, 5, "schedule")
+    doses, times = (Dose(0.5, 80.0, "gut"), Dose(2.0, 40.0, "central", 1.0)), np.array([1.0, 3.0, 6.0])
+    schedule = padded_schedule(doses, times, full.case.agent.plasma_model())
+    found = np.asarray(reduced.mean_amount(region)(theta, schedule))
+    wanted = (
+        replace(full.case, doses=doses, times=times)
+        .full(theta, 0.05)
+        .amount[:, :, 0][:, :, region]
+        .mean(axis=2)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=3e-3)
+    np.testing.assert_allclose(reduced.mean_amount(region)(theta[1], schedule), found[1], rtol=1e-10)
+
+
 def test_a_failed_member_has_a_code(twins: Twins) -> None:
     theta = twins[0].space.sample(3, 4, "bad")
     theta[1, 0] = np.nan
@@ -72,7 +93,5 @@ def test_a_failed_member_has_a_code(twins: Twins) -> None:
 
 
 def test_a_model_of_other_tissue_is_refused(twins: Twins) -> None:
-    from dataclasses import replace
-
     with pytest.raises(BadInput, match="voxels"):
         ReducedTransportTwin(twins[1].case, replace(twins[1].model, vectors=np.zeros((5, 3))))

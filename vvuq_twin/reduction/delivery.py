@@ -28,10 +28,12 @@ from ..domain.errors import BadInput
 from ..kinetics.plasma import Dose
 from .backend import jax, jnp
 from .delivery_case import DeliveryCase
-from .delivery_online import BAD_PARAMETER, Moved, Nodes, run_members
+from .delivery_online import BAD_PARAMETER, OTHER_SCHEDULE, Moved, Nodes, run_members
+from .delivery_schedule import STRETCH, scheduled_steps
 from .expm import squarings
 from .flow import ReducedFlow
-from .timegrid import TimeGrid
+from .schedule import Schedule
+from .timegrid import Steps, TimeGrid
 
 #: Members that are run at once: their matrices stay in the second cache.
 BATCH = 16
@@ -79,7 +81,7 @@ class ReducedDelivery:
     doses: tuple[Dose, ...]
     errors: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
-    _programs: dict[tuple[int, bool, bool], tuple[DeliveryCase, Callable[[Any], Any]]] = field(
+    _programs: dict[tuple[int, bool, bool], tuple[DeliveryCase, Callable[[Any, Steps], Any]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -106,10 +108,33 @@ class ReducedDelivery:
         status : array of int, shape (N,)
         """
         if xp is not np:
-            found = self._program(case, False, True)(jnp.asarray(theta, dtype=float))
+            self.require(case)
+            found = self._program(case, False, True)(jnp.asarray(theta, dtype=float), self._steps())
             return found[0], found[1]
         amount, status = self._batched(case, theta, False)
         return amount, status
+
+    def follow(self, case: DeliveryCase, theta: Any, schedule: Schedule, xp: Any = np) -> tuple[Any, Any]:
+        """The same for doses and output times that are data, of the form of the case's.
+
+        As many doses, to the same compartments and by infusion where the case's are, in the same order; what falls
+        together in the case (an output at an infusion's end) does so here; no interval more than twice as long. A schedule
+        of another form has the status ``OTHER_SCHEDULE`` for all members. Steps stretch with their intervals
+        (:mod:`~vvuq_twin.reduction.delivery_schedule`): amounts, times and durations have derivatives, and a new
+        schedule runs the same program.
+
+        Returns
+        -------
+        amount, status
+            As of :meth:`run`.
+        """
+        self.require(case)
+        steps, form = scheduled_steps(case, self.grid, schedule)
+        if xp is not np:
+            amount, status = self._program(case, False, True)(jnp.asarray(theta, dtype=float), steps)
+        else:
+            amount, status = self._batched(case, theta, False, steps)
+        return amount, xp.where(xp.asarray(form), status, OTHER_SCHEDULE)
 
     def indicate(self, case: DeliveryCase, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same with an indicator (N, T) of the relative error inside the tumour, not calibrated.
@@ -125,22 +150,29 @@ class ReducedDelivery:
         amount, status, indicator = self._batched(case, theta, True)
         return amount, status, indicator
 
-    def _batched(self, case: DeliveryCase, theta: np.ndarray, estimate: bool) -> list[np.ndarray]:
+    def _steps(self) -> Steps:
+        """The model's own."""
+        return Steps(*(jnp.asarray(part) for part in self.grid.steps))
+
+    def _batched(
+        self, case: DeliveryCase, theta: np.ndarray, estimate: bool, steps: Steps | None = None
+    ) -> list[np.ndarray]:
         """Members in batches of one shape: flat memory, one program, the same numbers for any number of members."""
+        self.require(case)
         theta = np.asarray(theta, dtype=float)
+        steps = self._steps() if steps is None else steps
         program, found = self._program(case, estimate, False), []
         for start in range(0, max(1, len(theta)), BATCH):
             part = theta[start : start + BATCH]
             padding = np.broadcast_to(_medians(case), (BATCH - len(part), case.space.size))
-            some = program(jnp.asarray(np.concatenate([part, padding])))
+            some = program(jnp.asarray(np.concatenate([part, padding])), steps)
             found.append([np.asarray(x)[: len(part)] for x in some])
         return [np.concatenate(parts) for parts in zip(*found)]
 
-    def _program(self, case: DeliveryCase, estimate: bool, looped: bool) -> Callable[[Any], Any]:
+    def _program(self, case: DeliveryCase, estimate: bool, looped: bool) -> Callable[[Any, Steps], Any]:
         """The compiled run of a case."""
         kept = self._programs.get((id(case), estimate, looped))
         if kept is None:
-            self.require(case)
             safe, halvings = _medians(case), _halvings(case, self.grid)
             # the case is kept too: its id must not be given to another
             run = jax.jit(partial(run_members, self, case, safe, halvings, estimate, looped))
@@ -183,9 +215,9 @@ def _medians(case: DeliveryCase) -> np.ndarray:
 
 
 def _halvings(case: DeliveryCase, grid: TimeGrid) -> int:
-    """Of the plasma's exponentials: four standard deviations up."""
+    """Of the plasma's exponentials: four standard deviations up, over the longest step of any schedule."""
     far = case.inputs(np.asarray(case.space.from_gaussian(np.full((1, case.space.size), 4.0))))
-    return squarings(float(np.abs(far.plasma[0]).sum(axis=0).max() * grid.interval.max()))
+    return squarings(float(np.abs(far.plasma[0]).sum(axis=0).max() * STRETCH * grid.interval.max()))
 
 
-__all__ = ["BAD_PARAMETER", "BATCH", "Moved", "Nodes", "ReducedDelivery"]
+__all__ = ["BAD_PARAMETER", "BATCH", "OTHER_SCHEDULE", "Moved", "Nodes", "ReducedDelivery"]

@@ -77,7 +77,7 @@ def build_delivery(
     site, m = case.site, case.moving
     x = case.inputs(np.asarray(theta, dtype=float)[good])
     trained = build_flow(
-        site, {k: np.asarray(v) for k, v in x.fluid.items()}, case.subgrid, how.flow_tolerance
+        site, case.vessels, {k: np.asarray(v) for k, v in x.fluid.items()}, case.subgrid, how.flow_tolerance
     )
     states = np.concatenate(runs.states)
     fields = np.array(states)
@@ -115,7 +115,7 @@ def assemble_delivery(
             )
     grid = case_grid(case, how.first, how.rate, how.longest)
     at = Nodes(
-        nodes, site.faces.label[nodes], site.relative[nodes], phi[nodes], trained.flow.vectors[nodes],
+        nodes, site.faces.label[nodes], case.vessels.at(nodes), phi[nodes], trained.flow.vectors[nodes],
         site.tumour[nodes].astype(float),
     )  # fmt: skip
     return ReducedDelivery(

@@ -22,7 +22,8 @@ from ..physics.pressure import Flow, interstitial_flow
 from ..physics.site import Site
 from ..physics.tissue import Tissue
 from ..physics.transport import TransportedMembers, transport_members
-from .delivery_numbers import FLUID, delivery_numbers
+from .delivery_numbers import FLUID, SCORES, delivery_numbers
+from .exchange import Vessels, require_patterns, score_names
 from .local import Links, Pairs
 
 
@@ -32,7 +33,7 @@ class DeliveryInputs(NamedTuple):
     Parameters
     ----------
     fluid : mapping of str to array, shape (N, L)
-        By the keys of :data:`FLUID`.
+        By the keys of :data:`FLUID`; and :data:`SCORES` (N, q) of the vessels' modes.
     diffusivity, permeability, reflection : array, shape (N, m, L)
         mm2/h, mm/h, 1; of the moving species.
     reactions : array, shape (N, L, s, s)
@@ -74,11 +75,15 @@ class DeliveryCase:
         Of the names above.
     subgrid : bool
         Of the pressure, see :mod:`~vvuq_twin.physics.pressure`.
+    exchange : ndarray, shape (q, n), optional
+        Modes of the logarithm of the site's relative vessel surface (its perfusion map), whose scores are
+        ``exchange_1..q`` (:mod:`~vvuq_twin.reduction.exchange`): fluid and drug cross the same vessels.
 
     Raises
     ------
     BadInput
-        If an uncertain name is not known or also given per tissue, or the agent is one that this cannot reduce.
+        If an uncertain name is not known or also given per tissue, the modes are off the cells, or the agent is one
+        that this cannot reduce.
     """
 
     site: Site
@@ -87,8 +92,10 @@ class DeliveryCase:
     times: np.ndarray
     space: ParameterSpace
     subgrid: bool = True
+    exchange: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        require_patterns(self.vessels.patterns, self.site.faces.n)
         if any(m.permeability is None for m in self.agent.moving.values()):
             raise BadInput(
                 f"a moving species of {self.agent.name} has no permeability", "delivery",
@@ -109,9 +116,16 @@ class DeliveryCase:
     @cached_property
     def nominal(self) -> dict[str, float]:
         """All numbers at the values of the files, by name."""
-        return {
+        found = {
             name: number.to(unit) for name, (number, unit) in delivery_numbers(self.site, self.agent).items()
         }
+        return found | dict.fromkeys(score_names(self.vessels.patterns), 0.0)
+
+    @cached_property
+    def vessels(self) -> Vessels:
+        """Of all cells."""
+        n = self.site.faces.n
+        return Vessels(self.site.relative, np.zeros((0, n)) if self.exchange is None else self.exchange)
 
     @cached_property
     def plan(self) -> Course:
@@ -187,8 +201,10 @@ class DeliveryCase:
             matrix = matrix + self.value(theta, f"{flow.source}_to_{flow.target}")[:, None, None] * unit
         volume, unbound = self.value(theta, "volume"), self.value(theta, "unbound")
         seen = [self._seen(e, volume, unbound, xp) for e in self.drug.exchange]
+        scores = [self.value(theta, name) for name in score_names(self.vessels.patterns)]
+        fluid = {key: self.tissues(theta, key, xp) for key in FLUID}
         return DeliveryInputs(
-            {key: self.tissues(theta, key, xp) for key in FLUID},
+            fluid | {SCORES: xp.stack(scores, axis=1) if scores else xp.zeros((n, 0))},
             per("D"), per("P"), per("reflection"), reactions, (top, half_in, half_out, cells / CELLS),
             matrix, xp.stack(seen, axis=1), volume, unbound,
         )  # fmt: skip
@@ -206,7 +222,7 @@ class DeliveryCase:
         """One member's maps for the pressure."""
         faces, f = self.site.faces, {key: np.asarray(v)[i] for key, v in x.fluid.items()}
         p_e = f["p_v"] - f["sigma"] * (f["pi_v"] - f["pi_i"])
-        filtration = (f["Lp"] * f["S"])[faces.label] * self.site.relative
+        filtration = (f["Lp"] * f["S"])[faces.label] * self.vessels.surface(f[SCORES])
         return Interstitium(
             faces, f["K"][faces.label], filtration, p_e[faces.label], f["LpL"][faces.label], f["p_L"][faces.label]
         )  # fmt: skip
@@ -220,7 +236,7 @@ class DeliveryCase:
         faces, p = self.site.faces, self.agent.plasma
         tissue = Tissue(
             faces, np.zeros(faces.n), self.site.phi, flow=self.flow(x, i),
-            surface=np.asarray(x.fluid["S"])[i][faces.label] * self.site.relative,
+            surface=np.asarray(x.fluid["S"])[i][faces.label] * self.vessels.surface(np.asarray(x.fluid[SCORES])[i]),
         )  # fmt: skip
         base, k = self.drug, len(self.drug.binding)
         top, half_in, half_out, cells = (np.asarray(v)[i] for v in x.links)

@@ -7,7 +7,8 @@ The numbers are those of the tissue table and of the agent's file. Names of para
 - moving species: ``D``, ``P``, ``reflection`` with ``_<species>_<tissue>``, the free drug's species being ``drug``;
 - ``tissue_<from>_to_<to>`` (first order), with ``_vmax``, ``_half_in``, ``_half_out``, ``_cells`` (uptake), with ``_on``,
   ``_capacity`` (binding), each with ``_<tissue>``;
-- plasma: ``<from>_to_<to>``, ``volume``, ``unbound``.
+- plasma: ``<from>_to_<to>``, ``volume``, ``unbound``;
+- the perfusion map: ``exchange_1..q``, if the case has modes of it.
 
 An uncertain name without its tissue holds for all tissues.
 """
@@ -35,6 +36,8 @@ FLUID = {
     "LpL": ("drainage", "1/mmHg/h"),
     "p_L": ("lymph_pressure", "mmHg"),
 }
+#: Beside them: the scores of the modes of the vessels' surface.
+SCORES = "scores"
 
 
 #: A number that is not in a file: nothing of it.

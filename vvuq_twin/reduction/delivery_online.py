@@ -11,17 +11,19 @@ from ..physics.tissue import across_wall
 from . import local as cells
 from .backend import jax, jnp
 from .delivery_case import DeliveryCase, DeliveryInputs, cell_links
+from .delivery_numbers import SCORES
+from .exchange import Vessels
 from .expm import expm
 from .flow import ReducedFlow
 from .propagate import DIVERGED, NOT_FINITE, OK, TOO_STIFF
 from .rosenbrock import STAGES, step
-from .timegrid import TimeGrid
+from .timegrid import Steps
 
 if TYPE_CHECKING:
     from .delivery import ReducedDelivery
 
-#: Status of a member with a parameter that is negative, beside those of :mod:`~vvuq_twin.reduction.propagate`.
-BAD_PARAMETER = 4
+#: Beside the status codes of :mod:`~vvuq_twin.reduction.propagate`: a parameter that is negative, a schedule of another form.
+BAD_PARAMETER, OTHER_SCHEDULE = 4, 5
 
 
 class Nodes(NamedTuple):
@@ -31,8 +33,7 @@ class Nodes(NamedTuple):
     ----------
     cell : array of int, shape (k,)
     label : array of int, shape (k,)
-    relative : array, shape (k,)
-        Relative vessel surface.
+    vessels : Vessels
     phi : array, shape (k,)
     pressure : array, shape (k, r_p)
         Rows of the pressure's basis.
@@ -42,7 +43,7 @@ class Nodes(NamedTuple):
 
     cell: Any
     label: Any
-    relative: Any
+    vessels: Vessels
     phi: Any
     pressure: Any
     inside: Any
@@ -91,7 +92,7 @@ def node_kinetics(
     flow: ReducedFlow, nodes: Nodes, x: DeliveryInputs, pairs: cells.Pairs, pressure: Any, xp: Any
 ) -> cells.Local:
     """Coefficients of the local kinetics at the nodes from the reduced pressure (N, r_p)."""
-    filtered, drained = flow.exchange(x.fluid, pressure, nodes.pressure, nodes.label, nodes.relative, xp)
+    filtered, drained = flow.exchange(x.fluid, pressure, nodes.pressure, nodes.label, nodes.vessels, xp)
     return local_kinetics(nodes, x, pairs, filtered, drained, xp)
 
 
@@ -99,7 +100,8 @@ def local_kinetics(
     nodes: Nodes, x: DeliveryInputs, pairs: cells.Pairs, filtered: Any, drained: Any, xp: Any
 ) -> cells.Local:
     """The same from the fluid filtered and drained, (N, k)."""
-    lymph, surface = xp.maximum(drained, 0.0), x.fluid["S"][:, nodes.label] * nodes.relative
+    lymph = xp.maximum(drained, 0.0)
+    surface = x.fluid["S"][:, nodes.label] * nodes.vessels.surface(x.fluid[SCORES], xp)
     out, gain = [], []
     for s in range(x.diffusivity.shape[1]):
         drag = filtered * (1.0 - x.reflection[:, s][:, nodes.label])
@@ -118,12 +120,13 @@ def run_members(
     estimate: bool,
     looped: bool,
     theta: Any,
+    steps: Steps,
 ) -> tuple[Any, ...]:
     """Amounts (N, T, s, k) and status (N,) of members theta (N, p), and the indicator (N, T) if it is wanted."""
     given = case.inputs(theta, jnp)
     status = inputs_status(given)
     # the plasma's exponentials are squared for four standard deviations: twice that still has ten digits
-    fast = jnp.abs(given.plasma).sum(axis=1).max(axis=1) * model.grid.interval.max() > 2.0**halvings
+    fast = jnp.abs(given.plasma).sum(axis=1).max(axis=1) * steps.interval.max() > 2.0**halvings
     status = jnp.where((status == OK) & fast, TOO_STIFF, status)
     x = case.inputs(jnp.where((status == OK)[:, None], theta, safe), jnp)
     pressure = model.flow.solve(x.fluid, jnp)
@@ -138,14 +141,14 @@ def run_members(
         if estimate:
             lost = jnp.einsum("ng,gkr->nkr", conductance[:, s], moved.spread_left)
             left.append(lost + jnp.einsum("nc,ckr->nkr", speed, moved.carried_left))
-    seen, slope = _plasma(x, model.grid, halvings)
-    amount, status = _advance(model, case, local, moves, seen, slope, status, looped)
-    picked = jnp.concatenate([amount, jnp.zeros_like(amount[:1])])[model.grid.output]
+    seen, slope = _plasma(x, steps, halvings)
+    amount, status = _advance(model, case, local, moves, seen, slope, steps, status, looped)
+    picked = jnp.concatenate([amount, jnp.zeros_like(amount[:1])])[steps.output]
     found = jnp.transpose(picked, (2, 0, 1, 3))
-    return (found, status, _indicator(model, amount, left)) if estimate else (found, status)
+    return (found, status, _indicator(model, amount, left, steps)) if estimate else (found, status)
 
 
-def _indicator(model: ReducedDelivery, states: Any, left: list[Any]) -> Any:
+def _indicator(model: ReducedDelivery, states: Any, left: list[Any], steps: Steps) -> Any:
     """See :meth:`ReducedDelivery.indicate`; from states (S, s, N, k) and what is left out (N, k, r) of each species."""
     inside = model.nodes.inside
 
@@ -162,15 +165,15 @@ def _indicator(model: ReducedDelivery, states: Any, left: list[Any]) -> Any:
         return norm(lost) / (norm(c.sum(axis=0)) + tiny), norm(gap) / (norm(free) + tiny)
 
     rate, gap = jax.lax.map(one, states)
-    added = jnp.cumsum(rate * model.grid.dt[:, None], axis=0) + gap
+    added = jnp.cumsum(rate * steps.interval[steps.which][:, None], axis=0) + gap
     added = jnp.concatenate([added, jnp.zeros_like(added[:1])])
-    return added[model.grid.output].T
+    return added[steps.output].T
 
 
-def _plasma(x: DeliveryInputs, grid: TimeGrid, halvings: int) -> tuple[Any, Any]:
+def _plasma(x: DeliveryInputs, steps: Steps, halvings: int) -> tuple[Any, Any]:
     """Plasma concentrations of every stage (S, 4, N, m), and their slopes at every step's start (S, N, m)."""
     p = x.plasma.shape[-1]
-    spans = grid.interval[:, None] * np.array([*STAGES[1:3], 1.0])
+    spans = steps.interval[:, None] * np.array([*STAGES[1:3], 1.0])
     flows = expm(x.plasma[:, None, None] * spans[None, :, :, None, None], halvings)
     flows = jnp.transpose(flows, (1, 2, 0, 3, 4))  # (U, 3, N, p, p)
 
@@ -184,13 +187,13 @@ def _plasma(x: DeliveryInputs, grid: TimeGrid, halvings: int) -> tuple[Any, Any]
         return later[2], (seen, slope)
 
     start = jnp.zeros((x.plasma.shape[0], p))
-    _, found = jax.lax.scan(one, start, (jnp.asarray(grid.which), jnp.asarray(grid.jump)))
+    _, found = jax.lax.scan(one, start, (steps.which, steps.jump))
     return found
 
 
 def _advance(
-    model: ReducedDelivery, case: DeliveryCase, local: cells.Local, moves: list[Any], seen: Any, slope: Any, status: Any,
-    looped: bool,
+    model: ReducedDelivery, case: DeliveryCase, local: cells.Local, moves: list[Any], seen: Any, slope: Any,
+    steps: Steps, status: Any, looped: bool,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Amounts at the nodes after every step, (S, s, N, k), and status."""
     phi, pairs = model.nodes.phi, case.pairs
@@ -220,5 +223,5 @@ def _advance(
         return (c, code), c
 
     start = jnp.zeros((case.drug.size, status.shape[0], len(phi)))
-    (_, status), states = jax.lax.scan(advance, (start, status), (jnp.asarray(model.grid.dt), seen, slope))
+    (_, status), states = jax.lax.scan(advance, (start, status), (steps.interval[steps.which], seen, slope))
     return states, status

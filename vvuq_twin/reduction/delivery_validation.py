@@ -170,10 +170,10 @@ def flow_errors(trained: FlowBasis, case: DeliveryCase, theta: np.ndarray) -> di
     x, flow, site = case.inputs(np.asarray(theta, dtype=float)), trained.flow, case.site
     exact = [case.flow(x, i) for i in range(len(theta))]
     a = flow.solve(x.fluid)
-    here = fluid_at(x.fluid, site.faces.label, site.relative)
+    here = fluid_at(x.fluid, site.faces.label, case.vessels)
     far = here.far(np)
     ours = (a @ flow.vectors.T) * here.scales(flow.spacing, flow.subgrid, np)[1]
-    filtered, _ = flow.exchange(x.fluid, a, flow.vectors, site.faces.label, site.relative)
+    filtered, _ = flow.exchange(x.fluid, a, flow.vectors, site.faces.label, case.vessels)
     parts = flow.parts(x.fluid, a) @ trained.parts.modes.T
     count, inner = len(trained.walls.low), trained.walls.open
     speed = (parts[:, :count] + parts[:, count:])[:, inner] * trained.walls.spacing[inner]

@@ -30,7 +30,8 @@ from ..physics.pressure import (
     half_conductance,
     in_series,
 )
-from ..physics.site import Site
+from .delivery_numbers import SCORES
+from .exchange import Vessels
 
 
 class Walls(NamedTuple):
@@ -88,10 +89,10 @@ class Fluid(NamedTuple):
         return far_pressure(self.filtration, self.drainage, self.effective, self.lymph, xp)
 
 
-def fluid_at(fluid: Mapping[str, Any], label: Any, relative: Any) -> Fluid:
-    """Values at cells of these tissues and relative vessel surfaces, from those per tissue (N, L)."""
+def fluid_at(fluid: Mapping[str, Any], label: Any, vessels: Vessels, xp: Any = np) -> Fluid:
+    """Values at cells of these tissues and vessels, from those per tissue (N, L)."""
     p_e = fluid["p_v"] - fluid["sigma"] * (fluid["pi_v"] - fluid["pi_i"])
-    filtration = (fluid["Lp"] * fluid["S"])[:, label] * relative
+    filtration = (fluid["Lp"] * fluid["S"])[:, label] * vessels.surface(fluid[SCORES], xp)
     return Fluid(
         fluid["K"][:, label], filtration, p_e[:, label], fluid["LpL"][:, label], fluid["p_L"][:, label]
     )
@@ -112,32 +113,34 @@ class Entries:
     ----------
     walls : Walls
         Of the chosen faces, k of them.
-    label, relative : tuple of two arrays, shape (k,)
+    label : tuple of two arrays, shape (k,)
         Of the cells below and above.
+    vessels : tuple of two Vessels
+        The same.
     """
 
     walls: Walls
     label: tuple[np.ndarray, np.ndarray]
-    relative: tuple[np.ndarray, np.ndarray]
+    vessels: tuple[Vessels, Vessels]
 
     @classmethod
-    def of(cls, site: Site, walls: Walls) -> Entries:
-        label, relative = site.faces.label, site.relative
-        both = (walls.low, walls.high)
-        return cls(walls, tuple(label[c] for c in both), tuple(relative[c] for c in both))  # type: ignore[arg-type]
+    def of(cls, label: np.ndarray, vessels: Vessels, walls: Walls) -> Entries:
+        """From the tissues and vessels of all cells."""
+        low, high = walls.low, walls.high
+        return cls(walls, (label[low], label[high]), (vessels.at(low), vessels.at(high)))
 
-    def fluid(self, fluid: Mapping[str, Any]) -> tuple[Fluid, Fluid]:
+    def fluid(self, fluid: Mapping[str, Any], xp: Any) -> tuple[Fluid, Fluid]:
         """Values below and above of N members."""
-        low, high = (fluid_at(fluid, a, b) for a, b in zip(self.label, self.relative))
+        low, high = (fluid_at(fluid, a, b, xp) for a, b in zip(self.label, self.vessels))
         return low, high
 
     def conductance(self, fluid: Mapping[str, Any], subgrid: bool, xp: Any) -> Any:
         """(N, k), mm/mmHg/h."""
-        return conductance(self.walls, *self.fluid(fluid), subgrid, xp)
+        return conductance(self.walls, *self.fluid(fluid, xp), subgrid, xp)
 
     def drop(self, fluid: Mapping[str, Any], xp: Any) -> Any:
         """Difference of the far-field pressures below and above, (N, k), mmHg."""
-        low, high = self.fluid(fluid)
+        low, high = self.fluid(fluid, xp)
         return xp.where(self.walls.open, low.far(xp) - high.far(xp), 0.0)
 
 
@@ -200,13 +203,13 @@ class ReducedFlow:
     def parts(self, fluid: Mapping[str, Any], a: Any, xp: Any = np) -> Any:
         """Flow parts at the chosen faces over the spacing, (N, c), 1/h: the coefficients of convection."""
         g = self.through.conductance(fluid, self.subgrid, xp) / self.through.walls.spacing
-        low, high = (f.scales(self.spacing, self.subgrid, xp)[0] for f in self.through.fluid(fluid))
+        low, high = (f.scales(self.spacing, self.subgrid, xp)[0] for f in self.through.fluid(fluid, xp))
         speed = g * (low * (a @ self.below.T) - high * (a @ self.above.T) + self.through.drop(fluid, xp))
         return xp.where(self.upward, xp.maximum(speed, 0.0), xp.minimum(speed, 0.0))
 
-    def exchange(self, fluid: Mapping[str, Any], a: Any, rows: Any, label: Any, relative: Any, xp: Any = np) -> tuple[Any, Any]:  # fmt: skip
+    def exchange(self, fluid: Mapping[str, Any], a: Any, rows: Any, label: Any, vessels: Vessels, xp: Any = np) -> tuple[Any, Any]:  # fmt: skip
         """Fluid filtered and drained, 1/h, (N, k), at cells with these rows of V."""
-        here = fluid_at(fluid, label, relative)
+        here = fluid_at(fluid, label, vessels, xp)
         pressure = here.far(xp) + (a @ rows.T) * here.scales(self.spacing, self.subgrid, xp)[1]
         return here.filtration * (here.effective - pressure), here.drainage * (pressure - here.lymph)
 
@@ -216,5 +219,5 @@ def matrix_entries(
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """Coefficients (N, k) of the matrix at faces, on the unknown below and above, and at cells."""
     g = faces.conductance(fluid, subgrid, xp) / faces.walls.spacing
-    low, high = (f.scales(spacing, subgrid, xp)[0] for f in faces.fluid(fluid))
-    return g * low, xp.where(faces.walls.open, g * high, 0.0), cells.fluid(fluid)[0].scales(spacing, subgrid, xp)[2]  # fmt: skip
+    low, high = (f.scales(spacing, subgrid, xp)[0] for f in faces.fluid(fluid, xp))
+    return g * low, xp.where(faces.walls.open, g * high, 0.0), cells.fluid(fluid, xp)[0].scales(spacing, subgrid, xp)[2]  # fmt: skip

@@ -12,6 +12,7 @@ from ..domain.errors import BadInput
 from ..physics.interstitium import Interstitium
 from ..physics.pressure import PressureSystem, interstitial_flow, pressure_system, rim_orientation
 from ..physics.site import Site
+from .exchange import Vessels
 from .flow import Entries, ReducedFlow, Walls, fluid_at, matrix_entries
 from .interpolation import Interpolated, interpolated
 from .pod import pod
@@ -90,6 +91,7 @@ class FlowBasis:
 
 def build_flow(
     site: Site,
+    vessels: Vessels,
     fluid: Mapping[str, np.ndarray],
     subgrid: bool,
     tolerance: float = 1e-5,
@@ -100,8 +102,10 @@ def build_flow(
     Parameters
     ----------
     site : Site
+    vessels : Vessels
+        Of all cells.
     fluid : mapping of str to ndarray, shape (N, L)
-        The training's values per tissue, by the keys of the tissue table.
+        The training's values per tissue, by the keys of the tissue table, and its scores (N, q).
     subgrid : bool
     tolerance : float
         Relative energy of the normalised snapshots that each basis may leave out.
@@ -114,12 +118,14 @@ def build_flow(
     """
     faces, n = site.faces, site.faces.n
     every = np.arange(len(next(iter(fluid.values()))))
-    values = fluid_at(fluid, faces.label, site.relative)
+    values = fluid_at(fluid, faces.label, vessels)
     maps = [Interstitium(faces, *(np.asarray(part)[i] for part in values)) for i in every]
     walls = site_walls(site, pressure_system(maps[0], site.boundary, np.zeros(n), subgrid), subgrid)
     at, count, spacing = np.arange(n), len(walls.low), faces.grid.spacing
-    every_face = Entries.of(site, walls)
-    every_cell = Entries.of(site, Walls(at, at, np.ones(n), np.ones(n), np.zeros(n, dtype=bool)))
+    every_face = Entries.of(faces.label, vessels, walls)
+    every_cell = Entries.of(
+        faces.label, vessels, Walls(at, at, np.ones(n), np.ones(n), np.zeros(n, dtype=bool))
+    )
     to_u, to_pressure, _ = values.scales(spacing, subgrid, np)
     p = np.array([interstitial_flow(m, site.boundary, subgrid=subgrid).pressure for m in maps])
     y = (p - values.far(np)) / to_pressure
@@ -148,9 +154,9 @@ def build_flow(
     place = parts.points % count
     above = np.where(inner[place, None], v[walls.high[place]], 0.0)
     flow = ReducedFlow(
-        subgrid, spacing, v, np.array(left), Entries.of(site, walls.at(at_face)),
-        Entries.of(site, every_cell.walls.at(at_cell)), kind, right, Entries.of(site, walls.at(sources.points)),
-        Entries.of(site, walls.at(place)), v[walls.low[place]], above, parts.points < count,
+        subgrid, spacing, v, np.array(left), Entries.of(faces.label, vessels, walls.at(at_face)),
+        Entries.of(faces.label, vessels, every_cell.walls.at(at_cell)), kind, right, Entries.of(faces.label, vessels, walls.at(sources.points)),
+        Entries.of(faces.label, vessels, walls.at(place)), v[walls.low[place]], above, parts.points < count,
     )  # fmt: skip
     growth = {"matrix": matrix.growth, "source": sources.growth, "parts": parts.growth}
     return FlowBasis(flow, parts, walls, growth)

@@ -12,6 +12,7 @@ from ..kinetics.plasma import Dose
 from .archive import AGAIN, read, write
 from .delivery import Moved, Nodes, ReducedDelivery
 from .estimate import Probe, Scale
+from .exchange import Vessels
 from .flow import Entries, ReducedFlow, Walls
 from .galerkin import GrowthOperators
 from .growth import ReducedGrowth
@@ -22,7 +23,7 @@ _KINDS = {
     k.__name__: k
     for k in (
         ReducedGrowth, GrowthOperators, Probe, ReducedTransport, TransportOperators, ReducedDelivery, Moved, Nodes,
-        ReducedFlow, Entries, Walls, TimeGrid, Dose, Scale,
+        ReducedFlow, Entries, Walls, Vessels, TimeGrid, Dose, Scale,
     )
 }  # fmt: skip
 

@@ -9,8 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Steps(NamedTuple):
+    """What a run needs of its steps; see :class:`TimeGrid`."""
+
+    interval: Any
+    which: Any
+    jump: Any
+    output: Any
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,11 @@ class TimeGrid:
     jump: np.ndarray
     output: np.ndarray
     last: np.ndarray
+
+    @property
+    def steps(self) -> Steps:
+        """The part of it that a run needs."""
+        return Steps(self.interval, self.which, self.jump, self.output)
 
     @property
     def dt(self) -> np.ndarray:

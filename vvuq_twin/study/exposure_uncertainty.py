@@ -11,7 +11,8 @@ from ..imaging.noise import repeatability
 from ..imaging.series import ScanSeries
 from ..kinetics.plasma import Dose
 from ..reduction.training import training_parameters
-from ..reduction.transport import TransportCase, build_transport, validate_transport
+from ..reduction.transport import build_transport, validate_transport
+from ..reduction.transport_case import TransportCase
 from ..twin.transport import ReducedTransportTwin
 from .exposure import HORIZON, STEP, Exposure
 from .growth_figures import BLUE, new_figure

@@ -11,7 +11,9 @@ import numpy as np
 from ..domain.errors import BadInput
 from ..domain.parameters import ParameterSpace
 from ..reduction.backend import jnp
-from ..reduction.transport import ReducedTransport, TransportCase
+from ..reduction.schedule import Schedule
+from ..reduction.transport import ReducedTransport
+from ..reduction.transport_case import TransportCase
 from .model import Trajectory
 from .observe import FullFields
 
@@ -111,6 +113,30 @@ class ReducedTransportTwin:
             theta = jnp.asarray(theta)
             many = theta[None, :] if theta.ndim == 1 else theta
             out = (self.model.total_exposure(self.case, many, jnp) @ readout)[:, None]
+            return out[0] if theta.ndim == 1 else out
+
+        return evaluate
+
+    def mean_amount(self, region: np.ndarray) -> Callable[[Any, Schedule], Any]:
+        """A JAX function from parameters and a schedule to the mean amount of the free drug over a region.
+
+        Parameters
+        ----------
+        region : ndarray of bool or int
+            Active voxels, the tumour for example.
+
+        Returns
+        -------
+        callable
+            ``f(theta, schedule)`` of shape (p,) to (T,), or (N, p) to (N, T), at the schedule's output times: unit of amount
+            per L of tissue. It has derivatives in the schedule's amounts, times and durations.
+        """
+        readout = self.model.vectors[region].mean(axis=0)
+
+        def evaluate(theta: Any, schedule: Schedule) -> Any:
+            theta = jnp.asarray(theta)
+            many = theta[None, :] if theta.ndim == 1 else theta
+            out = self.model.follow(self.case, many, schedule, jnp)[0][:, :, 0] @ readout
             return out[0] if theta.ndim == 1 else out
 
         return evaluate

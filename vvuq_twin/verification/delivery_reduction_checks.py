@@ -68,12 +68,12 @@ def pressure(quick: bool) -> Result:
         x, n = case.inputs(theta), case.site.faces.n
         worst: dict[str, list[float]] = {"pressure": [], "flow": [], "filtered": [], "operators": []}
         for tolerance in (1e-2, 1e-3, 1e-5):
-            trained = build_flow(case.site, fluid, subgrid, tolerance)
+            trained = build_flow(case.site, case.vessels, fluid, subgrid, tolerance)
             for name, errors in flow_errors(trained, case, theta).items():
                 worst[name].append(float(errors.max()))
             flow, gaps = trained.flow, []
             left, right = flow.system(x.fluid)
-            here = fluid_at(x.fluid, case.site.faces.label, case.site.relative)
+            here = fluid_at(x.fluid, case.site.faces.label, case.vessels)
             to_u = here.scales(flow.spacing, subgrid, np)[0]
             for i in range(len(theta)):
                 full = pressure_system(case.fluid(x, i), case.site.boundary, np.zeros(n), subgrid)

@@ -23,8 +23,8 @@ _BLOCK = 4096
 _STATES, _VOXELS = 512, 1024
 #: Voxels per mode if nothing is said.
 POINTS = 4
-#: Candidate voxels and states among which the voxels are chosen.
-CANDIDATES, CHOOSING = 4000, 700
+#: Candidate voxels among which the voxels are chosen, and combinations of states beyond their number that choose.
+CANDIDATES, SPARE = 4000, 64
 #: States the fit learns from per voxel of it (with as many sums and differences of two).
 TAUGHT = 4
 #: Squared singular values of the fit below this (relative) count for little (Tikhonov).
@@ -93,14 +93,13 @@ def fitted_loss(
     ``c log(c) u``: the lift is fitted to return the states themselves too, and then its size does not matter either.
     """
     random = generator(seed, "reduction", "cubature")
-    some = states[np.sort(random.choice(len(states), min(CHOOSING, len(states)), replace=False))]
-    energy = ((vectors @ some.T[:, :64]) ** 2).sum(axis=1)
+    some = states[np.sort(random.choice(len(states), min(64, len(states)), replace=False))]
+    energy = ((vectors @ some.T) ** 2).sum(axis=1)
     chance = 0.8 * np.sqrt(energy) / np.sqrt(energy).sum() + 0.2 / len(vectors)
     count = min(len(vectors), CANDIDATES)
     candidates = np.sort(random.choice(len(vectors), count, replace=False, p=chance))
-    pivots = linalg.qr(
-        loss(some @ vectors[candidates].T, exponent), mode="r", pivoting=True, check_finite=False
-    )[1]
+    mixed = _mixed(states, vectors[candidates], exponent, points + SPARE, random)
+    pivots = linalg.qr(mixed, mode="r", pivoting=True, check_finite=False)[1]
     rows = vectors[candidates[np.sort(pivots[: min(points, count)])]]
     # sums of two states teach the fit the products between them
     states = states[np.sort(random.choice(len(states), min(TAUGHT * points, len(states)), replace=False))]
@@ -118,6 +117,21 @@ def fitted_loss(
     if exponent == 0.0:
         features, wanted = np.concatenate([features, taught @ rows.T]), np.concatenate([wanted, taught])
     return rows, _lift(rows, features, wanted)
+
+
+def _mixed(
+    states: np.ndarray, rows: np.ndarray, exponent: float, count: int, random: np.random.Generator
+) -> np.ndarray:
+    """So many random combinations of all states' losses at the candidate voxels, shape (count, len(rows)).
+
+    Pivots on these are as good as on all of them (Duersch & Gu 2017, doi:10.1137/15M1044680); a sample of the states
+    would lack the few that grow fastest, and with them the voxels that only these reach.
+    """
+    out = np.zeros((count, len(rows)))
+    for first in range(0, len(states), _STATES):
+        some = states[first : first + _STATES]
+        out += random.standard_normal((count, len(some))) @ loss(some @ rows.T, exponent)
+    return out
 
 
 def _lift(rows: np.ndarray, features: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -30,6 +30,10 @@ from .validation import CROWD, Timings, Validation, indicators, judge, least_nor
 NEGLIGIBLE, NOTHING = 1e-4, 1e-6
 #: Standard normal scores up to which the training reaches: beyond the quantiles 1e-4 and 1 - 1e-4.
 REACH = 3.8
+#: Score of the quantile 1 - 1e-4, to which the training goes in every parameter.
+END = 3.719
+#: Draws of a greedy turn for each that it takes.
+POOL = 8
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
@@ -55,6 +59,19 @@ def training_parameters(
     power = 1 << max(0, n - 1).bit_length()
     z = space.gaussian_sample(power, seed, "reduction-training", "sobol")[:n]
     return np.asarray(space.from_gaussian(np.clip(spread * z, -limit, limit)))
+
+
+def to_the_ends(space: ParameterSpace, theta: np.ndarray) -> np.ndarray:
+    """The design (n, p) with the lowest and the highest value of every parameter moved to its quantiles 1e-4 and 1 - 1e-4.
+
+    It costs no run: a Sobol sequence of 40 points, stretched, ends near 2.9 standard deviations otherwise.
+    """
+    z = space.to_gaussian(theta)
+    columns = np.arange(space.size)
+    lowest, highest = z.argmin(axis=0), z.argmax(axis=0)
+    z[lowest, columns] = -END
+    z[highest, columns] = END
+    return np.asarray(space.from_gaussian(z))
 
 
 def snapshot_timeline(timeline: Timeline, snapshots: int) -> Timeline:
@@ -187,12 +204,11 @@ def propose(
     n: int,
     seed: int,
     wanted: np.ndarray | None = None,
-    pool: int = 192,
     spread: float = 1.15,
 ) -> np.ndarray:
-    """The greedy step: of ``pool`` draws from a prior widened by ``spread``, and of the members ``wanted``, the ``n`` with
-    the largest indicated error. No full-order run is needed."""
-    z = spread * case.space.gaussian_sample(pool, seed, "reduction-pool")
+    """The greedy step: of ``POOL`` n draws from a prior widened by ``spread``, and of the members ``wanted``, the ``n``
+    with the largest indicated error. No full-order run is needed."""
+    z = spread * case.space.gaussian_sample(POOL * n, seed, "reduction-pool")
     pool_theta = np.asarray(case.space.from_gaussian(z))
     if wanted is not None:
         pool_theta = np.concatenate([pool_theta, wanted])
@@ -283,7 +299,8 @@ def train(
     how = how or Training()
     began = time.perf_counter()
     full = partial(run_full, case, longest=how.longest)
-    snapshots = list(mapper(full, batches(training_parameters(case.space, how.n_train, seed), how.batch)))
+    design = to_the_ends(case.space, training_parameters(case.space, how.n_train, seed))
+    snapshots = list(mapper(full, batches(design, how.batch)))
     if not any(s.members for s in snapshots):
         raise BadInput(
             "every full-order run of the training failed", "reduced model", "look at the priors and the initial field"

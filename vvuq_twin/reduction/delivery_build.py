@@ -14,6 +14,7 @@ from .delivery_case import DeliveryCase
 from .delivery_reference import OK, Reference, case_grid, reference
 from .flow_build import FlowBasis, build_flow, convection_matrix
 from .pod import pod
+from .training import training_parameters
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class DeliveryTraining:
         Relative energy of the normalised snapshots the basis may leave out.
     flow_tolerance : float
         The same of pressure and flow.
+    flow_modes : int
+        Most modes of the pressure, and most entries of its system and of the flow.
+    flows : int
+        Pressures beyond those of the training runs that the flow is learnt from: an uncertain perfusion map asks for
+        more than there are runs.
     records : int
         States of each training run that are learnt from.
     first, rate, longest : float
@@ -42,6 +48,8 @@ class DeliveryTraining:
     oversample: float = 1.5
     tolerance: float = 1e-6
     flow_tolerance: float = 1e-5
+    flow_modes: int = 40
+    flows: int = 0
     records: int = 40
     first: float = 1e-3
     rate: float = 0.12
@@ -75,10 +83,12 @@ def build_delivery(
     if good.sum() * 2 <= len(good):
         raise RunFailed(f"{int((~good).sum())} of {len(good)} training runs failed; check the prior's range.")
     site, m = case.site, case.moving
-    x = case.inputs(np.asarray(theta, dtype=float)[good])
+    more = training_parameters(case.space, how.flows, 0) if how.flows else np.zeros((0, case.space.size))
+    x = case.inputs(np.concatenate([np.asarray(theta, dtype=float)[good], more]))
     trained = build_flow(
-        site, case.vessels, {k: np.asarray(v) for k, v in x.fluid.items()}, case.subgrid, how.flow_tolerance
-    )
+        site, case.vessels, {k: np.asarray(v) for k, v in x.fluid.items()}, case.subgrid, how.flow_tolerance,
+        how.flow_modes,
+    )  # fmt: skip
     states = np.concatenate(runs.states)
     fields = np.array(states)
     fields[:, :m] /= site.phi

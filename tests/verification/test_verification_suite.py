@@ -24,6 +24,7 @@ from vvuq_twin.physics.tissue import Drug, Tissue
 from vvuq_twin.physics.transport import Stepper
 from vvuq_twin.reduction import galerkin
 from vvuq_twin.reduction.cubature import exact_square
+from vvuq_twin.study.growth import VERIFIED
 from vvuq_twin.verification import (
     forced,
     gci,
@@ -40,7 +41,7 @@ from vvuq_twin.verification import (
     transport_checks,
 )
 from vvuq_twin.verification.least_squares import least_squares_uncertainty
-from vvuq_twin.verification.registry import Check, NotAssessed, largest, load_checks
+from vvuq_twin.verification.registry import Check, NotAssessed, begin_suite, largest, load_checks
 
 CHECKS = load_checks()
 
@@ -373,6 +374,25 @@ def test_suite_selects_reports_progress_and_orders():
     assert [e.id for e in found] == sorted(e.id for e in found)
     assert {e.id for e in found} == {"gci.celik2008", "gci.least_squares", "gci.uncertainty", "growth.gci"}
     assert seen == [(i, 4) for i in range(5)]
+
+
+def test_several_beginnings_choose_the_checks_that_begin_so():
+    begun = []
+    begin_suite(("plasma.bo", "gci."), begin=lambda function, *arguments: begun.append(arguments[0]))
+    assert begun == [
+        "gci.celik2008",
+        "gci.least_squares",
+        "gci.uncertainty",
+        "plasma.bolus",
+    ]  # not growth.gci
+    with pytest.raises(BadInput, match="no check named 'gic'"):
+        begin_suite(("plasma.", "gic"))
+
+
+def test_a_growth_study_names_checks_that_there_are():
+    begun = []
+    begin_suite(VERIFIED, begin=lambda function, *arguments: begun.append(arguments[0]))
+    assert "growth.wave" in begun and "transport.mass" in begun and "reduction.delivery.modes" not in begun
 
 
 def test_unknown_check_is_bad_input():

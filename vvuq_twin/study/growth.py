@@ -60,12 +60,13 @@ def growth_study(spec: GrowthSpec, data: Path | None, run: RunFolder, options: O
     assimilated = spec.assimilation.visits if options.assimilate is None else options.assimilate
     work = run.path / "work"
     with cluster(options.workers, options.cluster, work) as client:
-        # the solver is verified whenever a worker has nothing else to do
-        checks = begin_suite(VERIFIED, quick=True, begin=beside(client, priority=-1))
         series, truth, notes = given or _virtual(spec, run, options)
         options.progress("exposure map", 0, 1)
         exposure = exposure_map(series)
         options.progress("exposure map", 1, 1)
+        # the solver is verified whenever a worker has nothing else to do; not before, or on a new machine
+        # all processes would compile the same kernels at once
+        checks = begin_suite(VERIFIED, quick=True, begin=beside(client, priority=-1))
         problem = growth_problem(series, spec, None if exposure is None else exposure.weight, assimilated)
         _tell_input(run, data if data is not None else run.path / "patient")
         model = work / "twin.pickle"

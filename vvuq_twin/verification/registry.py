@@ -131,7 +131,7 @@ def begin_suite(
     only: str | Sequence[str] | None = None, quick: bool = False, begin: Begin = here
 ) -> list[Callable[[], Evidence]]:
     """Begin the checks; each outcome waits for its evidence. Parameters as of :func:`run_suite`, and ``only`` may be
-    several names of which an id has to contain one.
+    several beginnings of ids.
 
     Raises
     ------
@@ -139,11 +139,14 @@ def begin_suite(
         If no check has that name.
     """
     checks = load_checks()
-    wanted = [""] if only is None else [only] if isinstance(only, str) else only
-    for name in wanted:
-        if not any(name in i for i in checks):
+    if only is None or isinstance(only, str):
+        found = {only or "": [i for i in checks if only is None or only in i]}
+    else:
+        found = {name: [i for i in checks if i.startswith(name)] for name in only}
+    for name, ids in found.items():
+        if not ids:
             raise BadInput(f"there is no check named '{name}'", "verify", near(name, checks))
-    chosen = [i for i in checks if any(name in i for name in wanted)]
+    chosen = sorted({i for ids in found.values() for i in ids})
     return [begin(_run, i, quick) for i in chosen]
 
 

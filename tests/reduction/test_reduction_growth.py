@@ -388,6 +388,8 @@ def test_the_training_goes_to_the_ends_of_every_parameter(case: GrowthCase) -> N
         np.testing.assert_allclose([after.min(), after.max()], ends, rtol=1e-3, atol=1e-6)
         same = np.isclose(before, after, rtol=1e-9, atol=1e-12)
         assert same.sum() == 38 and not same[before.argmin()] and not same[before.argmax()]
+    few = theta[: case.space.size - 1]
+    assert to_the_ends(case.space, few) is few  # they would be nothing but ends
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,11 @@ def training_parameters(
 def to_the_ends(space: ParameterSpace, theta: np.ndarray) -> np.ndarray:
     """The design (n, p) with the lowest and the highest value of every parameter moved to its quantiles 1e-4 and 1 - 1e-4.
 
-    It costs no run: a Sobol sequence of 40 points, stretched, ends near 2.9 standard deviations otherwise.
+    It costs no run: a Sobol sequence of 40 points, stretched, ends near 2.9 standard deviations otherwise. A design of fewer
+    runs than parameters stays as it is: nothing would be left of it but ends.
     """
+    if len(theta) < space.size:
+        return theta
     z = space.to_gaussian(theta)
     columns = np.arange(space.size)
     lowest, highest = z.argmin(axis=0), z.argmax(axis=0)

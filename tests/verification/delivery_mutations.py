@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vvuq_twin.physics.tissue import across_wall
-from vvuq_twin.reduction import delivery_online, delivery_reference, flow_build
+from vvuq_twin.reduction import delivery_online, delivery_reference, flow_build, transport
+from vvuq_twin.reduction.interpolation import interpolated
 from vvuq_twin.reduction.rosenbrock import GAMMA, factored, solved
 
 
@@ -30,8 +31,14 @@ def leaky_walls(wall, drag, xp=np):
     return gain, 1.01 * back
 
 
+def affine_map(base, patterns, tolerance, max_terms):
+    """The map's changes as if they were linear in the scores."""
+    return interpolated(base * patterns, tolerance, max_terms)
+
+
 DELIVERY_MUTATIONS = [
     ("reduction.delivery.pressure", flow_build, "face_source", weaker_source),
     ("reduction.delivery.reference", delivery_reference, "step", first_order),
     ("reduction.delivery.modes", delivery_online, "across_wall", leaky_walls),
+    ("reduction.transport.map", transport, "deviations", affine_map),
 ]

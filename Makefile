@@ -7,6 +7,9 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.14 python3; do \
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
+# tests run in two processes, a file whole in one of them: fixtures of a file are made once
+SPREAD := -n 2 --dist loadfile
+
 .PHONY: demo test quick lint clean
 .DEFAULT_GOAL := demo
 
@@ -14,10 +17,10 @@ demo: $(VENV)/.ready
 	$(BIN)/vvuq-twin run studies/virtual_glioma/study.yaml --out runs/virtual_glioma
 
 test: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(SPREAD)
 
 quick: lint
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q $(SPREAD) -m "not slow"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

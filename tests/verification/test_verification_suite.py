@@ -24,7 +24,7 @@ from vvuq_twin.physics.tissue import Drug, Tissue
 from vvuq_twin.physics.transport import Stepper
 from vvuq_twin.reduction import galerkin
 from vvuq_twin.reduction.cubature import exact_square
-from vvuq_twin.study.growth import VERIFIED
+from vvuq_twin.study.growth import FIRST, VERIFIED
 from vvuq_twin.verification import (
     forced,
     gci,
@@ -387,6 +387,16 @@ def test_several_beginnings_choose_the_checks_that_begin_so():
     ]  # not growth.gci
     with pytest.raises(BadInput, match="no check named 'gic'"):
         begin_suite(("plasma.", "gic"))
+
+
+def test_checks_that_were_begun_already_are_left_out():
+    begun = []
+    for only, but in ((FIRST, ()), (VERIFIED, FIRST)):
+        begin_suite(only, begin=lambda function, *arguments: begun.append(arguments[0]), but=but)
+    assert begun[: len(FIRST)] == list(FIRST) and len(begun) == len(set(begun))
+    everything = []
+    begin_suite(VERIFIED, begin=lambda function, *arguments: everything.append(arguments[0]))
+    assert sorted(begun) == everything
 
 
 def test_a_growth_study_names_checks_that_there_are():

@@ -128,10 +128,10 @@ def load_checks() -> dict[str, Check]:
 
 
 def begin_suite(
-    only: str | Sequence[str] | None = None, quick: bool = False, begin: Begin = here
+    only: str | Sequence[str] | None = None, quick: bool = False, begin: Begin = here, but: Sequence[str] = ()
 ) -> list[Callable[[], Evidence]]:
-    """Begin the checks; each outcome waits for its evidence. Parameters as of :func:`run_suite`, and ``only`` may be
-    several beginnings of ids.
+    """Begin the checks; each outcome waits for its evidence. Parameters as of :func:`run_suite`; ``only`` may be
+    several beginnings of ids, and ids that are in ``but`` are left out.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def begin_suite(
     for name, ids in found.items():
         if not ids:
             raise BadInput(f"there is no check named '{name}'", "verify", near(name, checks))
-    chosen = sorted({i for ids in found.values() for i in ids})
+    chosen = sorted({i for ids in found.values() for i in ids if i not in but})
     return [begin(_run, i, quick) for i in chosen]
 
 

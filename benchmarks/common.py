@@ -18,6 +18,7 @@ if "numpy" not in sys.modules:  # later it has no effect
     for _name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM"):
         os.environ[f"{_name}_NUM_THREADS"] = "1"
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    os.environ["PJRT_NPROC"] = "1"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ Environment
 -----------
 XLA_FLAGS
     Flags already present win; only those that are missing are appended.
+PJRT_NPROC
+    Threads of XLA's pool, 1 unless it is set. The flags alone leave one per processor in it, and two workers then have
+    four on two processors.
 VVUQ_TWIN_JAX_CACHE
     A folder for compiled programs, shared by all processes of a run.
 """
@@ -31,6 +34,7 @@ def _quiet_flags(present: str) -> str:
 
 if "jaxlib" not in sys.modules:
     os.environ["XLA_FLAGS"] = _quiet_flags(os.environ.get("XLA_FLAGS", ""))
+    os.environ.setdefault("PJRT_NPROC", "1")
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
